@@ -1,0 +1,3 @@
+export type { Clock, Random, TimerHandle } from './clock.ts';
+export { seededRandom, systemClock } from './clock.ts';
+export * from './errors.ts';

@@ -1,0 +1,47 @@
+import { ConfigError } from './errors.ts';
+
+/** One message shape for every bad option: its name, what was expected, what came. */
+export function invalid(option: string, expected: string, value: unknown): ConfigError {
+  return new ConfigError(`${option}: expected ${expected}, got ${show(value)}`, { option });
+}
+
+/** A value as it appears in a message; never more than a short line. */
+function show(value: unknown): string {
+  if (typeof value === 'string') return value.length > 60 ? `'${value.slice(0, 57)}...'` : `'${value}'`;
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (typeof value === 'object' && value !== null) return 'an object';
+  return String(value);
+}
+
+/** A finite number > 0. */
+export function positive(option: string, value: unknown, unit = 'a number'): number {
+  if (typeof value !== 'number' || !Number.isFinite(value) || value <= 0) {
+    throw invalid(option, `${unit} > 0`, value);
+  }
+  return value;
+}
+
+/** A finite number ≥ 0. */
+export function nonNegative(option: string, value: unknown, unit = 'a number'): number {
+  if (typeof value !== 'number' || !Number.isFinite(value) || value < 0) {
+    throw invalid(option, `${unit} ≥ 0`, value);
+  }
+  return value;
+}
+
+/** An integer ≥ 1. */
+export function count(option: string, value: unknown): number {
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 1) {
+    throw invalid(option, 'an integer ≥ 1', value);
+  }
+  return value;
+}
+
+/** A number in [low, high]. */
+export function within(option: string, value: unknown, low: number, high: number): number {
+  if (typeof value !== 'number' || !(value >= low && value <= high)) {
+    throw invalid(option, `a number from ${low} to ${high}`, value);
+  }
+  return value;
+}

@@ -1,0 +1,12 @@
+import { defineConfig } from 'tsup';
+
+export default defineConfig({
+  entry: ['src/index.ts', 'src/testing/index.ts'],
+  format: 'esm',
+  platform: 'node',
+  target: 'node22',
+  dts: true,
+  clean: true,
+  splitting: true,
+  treeshake: true,
+});
