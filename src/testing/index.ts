@@ -1,1 +1,14 @@
-export {};
+export type { Arrival } from './arrivals.ts';
+export type { TargetBudget } from './budget.ts';
+export type { Authenticate, Credentials } from './credentials.ts';
+export type { Delay } from './delays.ts';
+export type { HostMapping } from './destinations.ts';
+export type { Assign, Rotation } from './exits.ts';
+export type { Fault, FaultKind, FaultPoint } from './faults.ts';
+export type { ConnectRecord } from './gateway-core.ts';
+export { type GatewayStats, type MockGateway, type MockGatewayOptions, mockGateway } from './mock-gateway.ts';
+export { type MockTarget, type MockTargetOptions, mockTarget } from './mock-target.ts';
+export type { TargetHandler, TargetReply, TargetRequest } from './target-reply.ts';
+export type { TlsFiles } from './target-server.ts';
+export { type RunOptions, type VirtualClock, type VirtualClockOptions, virtualClock } from './virtual-clock.ts';
+export { countOver, worstWindow } from './window.ts';

@@ -1,0 +1,97 @@
+import type { PoolRoute } from './gateway/pool.ts';
+import type { Outcome } from './store/store.ts';
+
+/** How one request wants to be paced: `fetch(url, { pace: { … } })`. */
+export interface PaceOptions {
+  /** Id of a session to stay on: 1 to 64 of A–Z a–z 0–9 . _ ~ - */
+  readonly session?: string;
+  /** Tier instead of the rule's. Requests of a target under different tiers are counted apart. */
+  readonly tier?: string;
+  /** Pool instead of the rule's. */
+  readonly pool?: string;
+  /** Higher goes first; equals go first come, first served. @default 0 */
+  readonly priority?: number;
+  /** The longest wait in the queue that is worth it, in milliseconds; a {@link BudgetExceededError} at once when it is known to be longer. */
+  readonly maxWaitMs?: number;
+}
+
+/** What is known of a request's way: `proxies.exchange(response)`. Counts grow while the body comes. */
+export interface ExchangeInfo {
+  readonly target: string;
+  readonly tier: string;
+  readonly pool: string;
+  readonly session: string | undefined;
+  readonly egress: string;
+  /** Whether the gateway, a probe or the configuration named the egress, or it is assumed from the session. */
+  readonly egressVerified: boolean;
+  /** Attempts made, this one included. */
+  readonly attempts: number;
+  /** Requests sent, redirect hops and attempts counted each. */
+  readonly sends: number;
+  /** Time spent waiting for permits, in milliseconds. */
+  readonly waitedMs: number;
+  /** On the wire, tunnel and TLS set-up included. */
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  readonly outcome: Outcome | undefined;
+}
+
+/** One call of the caller's, over all its attempts and hops. */
+export class Call {
+  readonly pace: PaceOptions;
+  /** The route all hops of this attempt stay on; for a sticky session, all attempts. */
+  pin: PoolRoute | undefined;
+  readonly sticky: boolean;
+  /** The route used last. */
+  route: PoolRoute | undefined;
+  /** The bodies of redirects are read here, since nobody above will. */
+  readonly dumpsRedirects: boolean;
+  attempts = 0;
+  sends = 0;
+  waitedMs = 0;
+  bytesSent = 0;
+  bytesReceived = 0;
+  target = '';
+  tier = '';
+  egress = '';
+  outcome: Outcome | undefined;
+  /** Of the last response, when it asked for a pause. */
+  retryAfterMs: number | undefined;
+  /** Bytes of the exchange that is still going on. */
+  live: (() => { sent: number; received: number }) | undefined;
+  /** Called when the last exchange of the call is over, body and all. */
+  onEnd: (() => void) | undefined;
+
+  constructor(pace: PaceOptions, pin: PoolRoute | undefined, dumpsRedirects: boolean) {
+    this.pace = pace;
+    this.pin = pin;
+    this.sticky = pin !== undefined;
+    this.dumpsRedirects = dumpsRedirects;
+  }
+
+  /** Another attempt: free to take another route, unless it is to stay on one. */
+  again(): void {
+    this.attempts++;
+    if (!this.sticky) this.pin = undefined;
+    this.retryAfterMs = undefined;
+  }
+
+  info(): ExchangeInfo {
+    const { route } = this;
+    const live = this.live?.();
+    return {
+      target: this.target,
+      tier: this.tier,
+      pool: route?.pool ?? '',
+      session: route?.session,
+      egress: this.egress,
+      egressVerified: route?.verified ?? false,
+      attempts: this.attempts,
+      sends: this.sends,
+      waitedMs: this.waitedMs,
+      bytesSent: this.bytesSent + (live?.sent ?? 0),
+      bytesReceived: this.bytesReceived + (live?.received ?? 0),
+      outcome: this.outcome,
+    };
+  }
+}

@@ -1,0 +1,44 @@
+import { Dispatcher } from 'undici';
+import { Call } from './call.ts';
+import type { Engine } from './engine.ts';
+
+/**
+ * The manager as an undici Dispatcher: every dispatch is admitted, sent and observed on its own.
+ * Nothing is tried again down here, since a body can be sent only once; `proxies.fetch` does that above.
+ */
+export class PacedDispatcher extends Dispatcher {
+  // No #private fields: undici's compose() puts a proxy in front of a dispatcher, which cannot reach them.
+  private readonly engine!: Engine;
+  private readonly end!: (force: boolean) => Promise<void>;
+
+  constructor(engine: Engine, end: (force: boolean) => Promise<void>) {
+    super();
+    // Not enumerable: a dispatcher ends up in options that people print.
+    Object.defineProperty(this, 'engine', { value: engine });
+    Object.defineProperty(this, 'end', { value: end });
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    return this.engine.dispatch(new Call({}, undefined, false), options, handler);
+  }
+
+  override close(): Promise<void>;
+  override close(callback: () => void): void;
+  override close(callback?: () => void): Promise<void> | undefined {
+    return finish(this.end(false), callback);
+  }
+
+  override destroy(): Promise<void>;
+  override destroy(error: Error | null): Promise<void>;
+  override destroy(callback: () => void): void;
+  override destroy(error: Error | null, callback: () => void): void;
+  override destroy(error?: Error | null | (() => void), callback?: () => void): Promise<void> | undefined {
+    return finish(this.end(true), typeof error === 'function' ? error : callback);
+  }
+}
+
+function finish(ended: Promise<void>, callback: (() => void) | undefined): Promise<void> | undefined {
+  if (callback === undefined) return ended;
+  ended.then(callback, callback);
+  return undefined;
+}

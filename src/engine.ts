@@ -1,0 +1,272 @@
+import type { Dispatcher } from 'undici';
+import { Admission, type TargetQueue } from './admission.ts';
+import type { Call } from './call.ts';
+import type { Clock } from './clock.ts';
+import { egressKey } from './egress-key.ts';
+import { ClosedError, GatewayError, StoreError } from './errors.ts';
+import { Events } from './events.ts';
+import { Exchange } from './exchange.ts';
+import { type Carrier, carrier } from './gateway/agents.ts';
+import { Carriers } from './gateway/carriers.ts';
+import type { Dial } from './gateway/dial.ts';
+import { Pool, type PoolRoute } from './gateway/pool.ts';
+import { probeEgress } from './gateway/probe.ts';
+import type { ResolvedOptions } from './options.ts';
+import { classifyOutcome, type ResponseFacts } from './outcome.ts';
+import { Stats } from './stats.ts';
+import type { Outcome, Policy } from './store/store.ts';
+import type { Target } from './target/types.ts';
+import { invalid } from './validate.ts';
+
+/** Open ways out kept at a time, whatever the number of sessions: each holds up to a tunnel an origin. */
+const MOST_CARRIERS = 512;
+
+/** A body that has not moved for this long when the manager closes is one that nobody reads, in milliseconds. */
+const CLOSE_PATIENCE_MS = 1000;
+
+/** Grace on top of a request's own time limits before the store takes its permit for lost, in milliseconds. */
+const DEADLINE_GRACE_MS = 60_000;
+
+const OUTCOMES: ReadonlySet<unknown> = new Set<Outcome>([
+  'ok',
+  'rate-limited',
+  'blocked',
+  'challenged',
+  'target-error',
+  'gateway-error',
+  'network-error',
+  'ignored',
+]);
+
+/** The parts of a manager, and the questions a request asks of them. */
+export class Engine {
+  readonly options: ResolvedOptions;
+  readonly clock: Clock;
+  readonly events: Events = new Events();
+  readonly stats: Stats = new Stats();
+  readonly admission: Admission;
+  readonly carriers: Carriers;
+  readonly timeouts: ResolvedOptions['timeouts'];
+  readonly exchanges: Set<Exchange> = new Set();
+  private readonly pools = new Map<string, Pool>();
+  private readonly named = new Map<string, PoolRoute>();
+  private readonly probes = new WeakMap<PoolRoute, Promise<void>>();
+  private drained: (() => void) | undefined;
+  closed = false;
+
+  constructor(options: ResolvedOptions) {
+    const { clock, timeouts } = options;
+    this.options = options;
+    this.clock = clock;
+    this.timeouts = timeouts;
+    const deadlineMs = 2 * timeouts.connectMs + timeouts.headersMs + DEADLINE_GRACE_MS;
+    this.admission = new Admission(options.store, clock, deadlineMs, {
+      verdicts: (verdicts) => {
+        for (const { target, egress, forMs } of verdicts) this.events.emit('cooldown', { target, egress, forMs });
+      },
+      storeFailed: (error) => {
+        const wrapped = error instanceof Error ? error : new StoreError(String(error));
+        this.events.emit('store-error', { error: wrapped });
+      },
+    });
+    for (const pool of options.pools) this.pools.set(pool.name, new Pool(pool, clock, options.random));
+    this.carriers = new Carriers(options.transport ?? ((route) => this.open(route)), MOST_CARRIERS);
+  }
+
+  /** Sends one request, paced. */
+  dispatch(call: Call, options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    const exchange = new Exchange(this, call, options, handler);
+    if (this.closed) {
+      handler.onRequestStart?.(undefined as never, null);
+      handler.onResponseError?.(undefined as never, new ClosedError());
+    } else exchange.start();
+    return true;
+  }
+
+  classify(url: string, tier: string | undefined): Target {
+    if (tier === undefined) return this.options.classifier.classify(url);
+    return this.options.tiers(tier).classify(url);
+  }
+
+  pool(name: string): Pool {
+    const pool = this.pools.get(name);
+    if (pool === undefined) throw invalid('pace.pool', [...this.pools.keys()].join(', '), name);
+    return pool;
+  }
+
+  /** The pool asked for, else the rule's first, else the first of the tier's type, else the first there is. */
+  poolFor(target: Target, asked: string | undefined): Pool {
+    if (asked !== undefined) return this.pool(asked);
+    if (target.pools !== undefined) return this.pool(target.pools[0]);
+    let first: Pool | undefined;
+    for (const pool of this.pools.values()) {
+      if (pool.options.type === target.poolType) return pool;
+      first ??= pool;
+    }
+    return first!;
+  }
+
+  /** The route of a session that requests name themselves; the same one until it expires. */
+  namedSession(url: string, id: string, tier: string | undefined, asked: string | undefined): PoolRoute {
+    const pool = this.poolFor(this.classify(url, tier), asked);
+    const key = `${pool.name}/${id}`;
+    let route = this.named.get(key);
+    if (route === undefined || route.closed || route.expiresAt <= this.clock.now()) {
+      if (route !== undefined) this.endSession(route);
+      for (const [other, old] of this.named) if (old.expiresAt <= this.clock.now()) this.named.delete(other);
+      route = this.openSession(pool, id);
+      this.named.set(key, route);
+    }
+    return route;
+  }
+
+  openSession(pool: Pool, id: string | undefined): PoolRoute {
+    const route = pool.stick(id);
+    if (route.session !== undefined)
+      this.events.emit('session', { pool: pool.name, session: route.session, state: 'open' });
+    return route;
+  }
+
+  endSession(route: PoolRoute): void {
+    if (route.closed) return;
+    this.pool(route.pool).retire(route);
+    this.carriers.retire(route);
+    if (route.session !== undefined)
+      this.events.emit('session', { pool: route.pool, session: route.session, state: 'close' });
+  }
+
+  allPools(): IterableIterator<Pool> {
+    return this.pools.values();
+  }
+
+  /** Requests under a tier of their own are counted apart from the target's others. */
+  queueFor(target: Target, tier: string | undefined): TargetQueue {
+    const key = tier === undefined ? target.name : `${target.name}#${target.tier}`;
+    return this.admission.queue(key, () => policyOf(target));
+  }
+
+  outcomeOf(facts: ResponseFacts): Outcome {
+    const { classify } = this.options;
+    if (classify !== undefined) {
+      try {
+        const own = classify(facts);
+        if (OUTCOMES.has(own)) return own as Outcome;
+      } catch (error) {
+        // The caller's bug must not lose the permit: it surfaces on its own.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+    return classifyOutcome(facts);
+  }
+
+  /** Key of the exit that a CONNECT answer names. */
+  egressOf(dial: Dial, pool: Pool): string | undefined {
+    for (const name of pool.options.egressHeaders) {
+      const value = dial.headers[name];
+      if (typeof value === 'string' && value.length > 0 && value.length <= 256) return egressKey(value);
+    }
+    return undefined;
+  }
+
+  /** The exit behind a route became known; it may be another one than before, or one that is in use already. */
+  learned(route: PoolRoute, egress: string, duplicate: boolean, queue: TargetQueue): void {
+    if (route.weight !== 1) return;
+    const first = !route.verified;
+    if (!first && route.egress === egress) return;
+    route.egress = egress;
+    route.verified = true;
+    const pool = this.pool(route.pool);
+    if (first && route.shared && pool.mints) pool.minted(duplicate, queue.policy.windowMs);
+    if (this.events.wants('egress')) {
+      this.events.emit('egress', {
+        pool: route.pool,
+        session: route.session,
+        egress,
+        duplicate: duplicate && route.shared,
+      });
+    }
+    if (duplicate && route.shared && pool.mints) {
+      pool.retire(route);
+      this.carriers.retire(route);
+    }
+  }
+
+  /** Learns a route's exit from its probe page, once, however many requests ask. */
+  probe(route: PoolRoute, by: Carrier, url: URL): Promise<void> {
+    let running = this.probes.get(route);
+    if (running === undefined) {
+      running = probeEgress(by, url, route.pool, this.timeouts.headersMs).then(
+        (egress) => {
+          route.egress = egress;
+          route.verified = true;
+          this.events.emit('egress', { pool: route.pool, session: route.session, egress, duplicate: false });
+        },
+        (error) => {
+          this.probes.delete(route);
+          throw error;
+        },
+      );
+      this.probes.set(route, running);
+    }
+    return running;
+  }
+
+  /** A session whose exit is gone is not lent again. */
+  failedDial(route: PoolRoute, pool: Pool, error: Error): void {
+    if (!(error instanceof GatewayError) || error.kind !== 'exit-failed' || !pool.mints || !route.shared) return;
+    pool.retire(route);
+    this.carriers.retire(route);
+  }
+
+  exchangeOver(): void {
+    if (this.exchanges.size === 0) this.drained?.();
+  }
+
+  /** Lets what runs come to its end, cuts bodies that nobody reads, then frees everything. */
+  async close(force: boolean): Promise<void> {
+    this.closed = true;
+    this.admission.close(force ? new ClosedError() : undefined);
+    if (!force) await this.drain();
+    await this.carriers.destroy();
+    if (this.options.ownsStore) await this.options.store.close();
+  }
+
+  private async drain(): Promise<void> {
+    const { clock } = this;
+    while (this.exchanges.size > 0) {
+      const before = new Map([...this.exchanges].map((exchange) => [exchange, exchange.progress]));
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.drained = resolve;
+      const timer = clock.setTimeout(resolve, CLOSE_PATIENCE_MS);
+      await promise;
+      clock.clearTimeout(timer);
+      this.drained = undefined;
+      const alive = [...this.exchanges];
+      if (alive.every((exchange) => exchange.answered && before.get(exchange) === exchange.progress)) return;
+    }
+  }
+
+  private open(route: PoolRoute): Carrier {
+    const { options } = this.pool(route.pool);
+    return carrier(route.endpoint, {
+      clock: this.clock,
+      pool: route.pool,
+      connectMs: this.timeouts.connectMs,
+      requestTls: options.requestTls,
+      proxyTls: options.proxyTls,
+    });
+  }
+}
+
+function policyOf({ budget, rate, concurrency }: Target): Policy {
+  return {
+    limit: budget.limit,
+    windowMs: budget.windowMs,
+    spacingMs: budget.spacing === 'even' ? budget.windowMs / budget.limit : 0,
+    rate:
+      rate === undefined ? undefined : { limit: rate.limit, windowMs: rate.windowMs, burst: rate.burst ?? rate.limit },
+    concurrency,
+  };
+}

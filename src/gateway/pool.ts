@@ -1,0 +1,250 @@
+import type { Clock, Random } from '../clock.ts';
+import { egressKey } from '../egress-key.ts';
+import type { Route } from '../store/store.ts';
+import { FREE_FUTILE, growthPauseMs } from './growth.ts';
+import type { ResolvedPool } from './pool-options.ts';
+import { checkSessionId, type ProxyEndpoint, parseProxyUrl } from './template.ts';
+
+const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
+/** Eight of 36: what the strictest providers take, and 2.8 · 10¹² of them. */
+const SESSION_LENGTH = 8;
+
+/** Exits tried at a time while few are known; later as many as are known, so that a pool at most doubles at a step. */
+const FIRST_TRIALS = 4;
+
+/** A session of a pool with the proxy that leads to it; `endpoint` is undefined for a direct route. */
+export interface PoolRoute extends Route {
+  readonly endpoint: ProxyEndpoint | undefined;
+  /** Its exit was named by the gateway or a probe, not assumed. */
+  verified: boolean;
+}
+
+/** The ways out of one pool: given, or made on demand; and how many requests may use them at once. */
+export class Pool {
+  readonly options: ResolvedPool;
+  readonly name: string;
+  private readonly clock: Clock;
+  private readonly random: Random;
+  /** Shared routes by rank: `routes[i]` has rank `first + i`. Ended ones are dropped from the front. */
+  private routes: PoolRoute[] = [];
+  private first = 1;
+  private live = 0;
+  private sticky = 0;
+  /** Shared sessions whose exit is about to be named. */
+  private trials = 0;
+  private futile = 0;
+  private pausedUntil = 0;
+  /** Requests using the pool. */
+  inUse = 0;
+  /** Whether exits were named so far, and whether any was not. */
+  seen = false;
+  unseen = false;
+  /** Why the last session could not be made. */
+  failure: Error | undefined;
+
+  constructor(options: ResolvedPool, clock: Clock, random: Random) {
+    this.options = options;
+    this.name = options.name;
+    this.clock = clock;
+    this.random = random;
+    if (options.way.kind === 'direct') this.add(undefined, undefined, Infinity, 'direct', 1);
+    if (options.way.kind === 'static') {
+      for (const endpoint of options.way.proxies) this.add(undefined, endpoint, Infinity, staticEgress(endpoint), 1);
+    }
+    if (options.way.kind === 'gateway' && options.rotation === 'per-request') {
+      const endpoint = parseProxyUrl(
+        `pools.${this.name}.gateway`,
+        options.way.url({ session: undefined, params: options.params }),
+      );
+      this.add(undefined, endpoint, Infinity, `${this.name}/rotating`, options.poolSize ?? Infinity);
+    }
+  }
+
+  get room(): number {
+    return this.options.concurrency - this.inUse;
+  }
+
+  /** Sessions alive, sticky ones included. */
+  get sessions(): number {
+    this.dropEnded();
+    return this.live + this.sticky;
+  }
+
+  /** How well budgets hold here; see `PoolStats.egress`. */
+  get certainty(): 'verified' | 'assumed' | 'pool' {
+    const { way, rotation, poolSize } = this.options;
+    if (way.kind !== 'gateway') return 'verified';
+    if (rotation === 'per-request') return poolSize === undefined ? 'verified' : 'pool';
+    return this.seen && !this.unseen ? 'verified' : 'assumed';
+  }
+
+  /**
+   * The first live shared route after rank `after`; a new session when there is none and the pool may grow now:
+   * not while the sessions whose exit is about to be named would serve all who are waiting, at `limit` each, or are many.
+   */
+  offer(after: number, waiting: number, limit: number): PoolRoute | undefined {
+    const now = this.clock.now();
+    this.dropEnded();
+    for (let i = Math.max(0, after + 1 - this.first); i < this.routes.length; i++) {
+      const route = this.routes[i];
+      if (!route.closed && route.expiresAt > now) return route;
+    }
+    if (!this.mints || this.live >= this.options.maxSessions || this.pausedUntil > now) return undefined;
+    if (this.trials > 0 && this.trials * limit >= waiting) return undefined;
+    if (this.trials > 0 && this.futile >= FREE_FUTILE) return undefined;
+    if (this.trials >= Math.max(FIRST_TRIALS, this.live - this.trials)) return undefined;
+    try {
+      return this.mint(now);
+    } catch (error) {
+      // The caller's gateway function: its fault is for those who wait, not for the store that asked.
+      this.failure = error as Error;
+      return undefined;
+    }
+  }
+
+  /** Milliseconds until `offer` might have a new session; 0 = now, `Infinity` = never by itself. */
+  offerInMs(): number {
+    if (!this.mints) return Infinity;
+    const now = this.clock.now();
+    this.dropEnded();
+    if (this.live < this.options.maxSessions) return Math.max(0, this.pausedUntil - now);
+    return Math.max(0, this.routes[0].expiresAt - now);
+  }
+
+  /** A route of the caller's own, shared with nobody. */
+  stick(id?: string): PoolRoute {
+    const session = id === undefined ? this.newId() : checkSessionId('session', id);
+    const route = this.route(session, this.endpointOf(session), this.expiry(), false, 0);
+    this.sticky++;
+    return route;
+  }
+
+  /** The exit behind a session was named, or will not be. */
+  tried(route: PoolRoute): void {
+    if (!route.trial) return;
+    route.trial = false;
+    if (route.shared) this.trials--;
+  }
+
+  /** A minted session came up on a known exit (futile) or on a new one. */
+  minted(futile: boolean, windowMs: number): void {
+    this.futile = futile ? this.futile + 1 : 0;
+    if (futile) this.pausedUntil = this.clock.now() + growthPauseMs(this.futile, windowMs);
+  }
+
+  /** Takes a route out of use; requests on it go on. */
+  retire(route: PoolRoute): void {
+    if (route.closed) return;
+    route.closed = true;
+    this.tried(route);
+    if (route.shared) this.live--;
+    else this.sticky--;
+    this.dropEnded();
+  }
+
+  /** Whether a request that one egress refused may find another one here. */
+  get hasOthers(): boolean {
+    const { way } = this.options;
+    return way.kind === 'gateway' || (way.kind === 'static' && way.proxies.length > 1);
+  }
+
+  /** Sessions are made on demand. */
+  get mints(): boolean {
+    return this.options.way.kind === 'gateway' && this.options.rotation === 'session';
+  }
+
+  private mint(now: number): PoolRoute {
+    const session = this.newId();
+    const route = this.add(session, this.endpointOf(session), now + this.options.sessionTtlMs, undefined, 1);
+    const { egressHeaders, probeUrl } = this.options;
+    // A gateway that has not named an exit so far will not start to.
+    route.trial = probeUrl !== undefined || (egressHeaders.length > 0 && (this.seen || !this.unseen));
+    if (route.trial) this.trials++;
+    return route;
+  }
+
+  private expiry(): number {
+    return this.clock.now() + this.options.sessionTtlMs;
+  }
+
+  private endpointOf(session: string): ProxyEndpoint | undefined {
+    const { way, params } = this.options;
+    if (way.kind === 'direct') return undefined;
+    if (way.kind === 'static') return way.proxies[Math.floor(this.random() * way.proxies.length)];
+    return parseProxyUrl(`pools.${this.name}.gateway`, way.url({ session, params }));
+  }
+
+  private newId(): string {
+    let id = '';
+    for (let i = 0; i < SESSION_LENGTH; i++) id += ALPHABET[Math.floor(this.random() * ALPHABET.length)];
+    return id;
+  }
+
+  private add(
+    session: string | undefined,
+    endpoint: ProxyEndpoint | undefined,
+    expiresAt: number,
+    egress: string | undefined,
+    weight: number,
+  ): PoolRoute {
+    const route = this.route(session, endpoint, expiresAt, true, this.first + this.routes.length, egress, weight);
+    this.routes.push(route);
+    this.live++;
+    return route;
+  }
+
+  private route(
+    session: string | undefined,
+    endpoint: ProxyEndpoint | undefined,
+    expiresAt: number,
+    shared: boolean,
+    seq: number,
+    egress?: string,
+    weight = 1,
+  ): PoolRoute {
+    const id = `${this.name}/${session ?? seq}`;
+    // A static proxy and the machine itself have one egress whatever the session is called.
+    const fixed =
+      endpoint === undefined ? 'direct' : this.options.way.kind === 'static' ? staticEgress(endpoint) : undefined;
+    return {
+      id,
+      pool: this.name,
+      session,
+      seq,
+      egress: egress ?? fixed ?? id,
+      expiresAt,
+      weight,
+      shared,
+      trial: false,
+      closed: false,
+      endpoint,
+      verified: fixed !== undefined,
+    };
+  }
+
+  /** Sessions of one pool live equally long, so they end in the order they began. */
+  private dropEnded(): void {
+    const now = this.clock.now();
+    let ended = 0;
+    while (ended < this.routes.length) {
+      const route = this.routes[ended];
+      if (!route.closed && route.expiresAt > now) break;
+      if (!route.closed) {
+        route.closed = true;
+        this.tried(route);
+        this.live--;
+      }
+      ended++;
+    }
+    if (ended > 0) {
+      this.routes.splice(0, ended);
+      this.first += ended;
+    }
+  }
+}
+
+/** A proxy named by address leaves from it, unless a header or probe says otherwise; one named by host may be a gateway with a port an exit. */
+function staticEgress(endpoint: ProxyEndpoint): string {
+  const key = egressKey(endpoint.hostname);
+  return key === endpoint.hostname && !/^\d+\.\d+\.\d+\.\d+$/.test(key) ? `${endpoint.hostname}:${endpoint.port}` : key;
+}

@@ -1,0 +1,110 @@
+import { ConfigError } from '../errors.ts';
+import { invalid } from '../validate.ts';
+
+/** What a gateway URL is made from. */
+export interface GatewayParams {
+  /** Id of the session; `undefined` where the pool rotates on every request. */
+  readonly session: string | undefined;
+  /** The pool's own `params`: country, city, lifetime … */
+  readonly params: Readonly<Record<string, string>>;
+}
+
+/** Makes the proxy URL of a session. */
+export type GatewayFunction = (params: GatewayParams) => string | URL;
+
+/** A proxy as a dialer needs it: the credentials apart from the address, so that only the address is ever shown. */
+export interface ProxyEndpoint {
+  readonly protocol: 'http:' | 'https:' | 'socks5:';
+  readonly hostname: string;
+  readonly port: number;
+  readonly username: string;
+  readonly password: string;
+  /** `http://host:port`, without credentials: fit for messages. */
+  readonly address: string;
+}
+
+const DEFAULT_PORTS = { 'http:': 80, 'https:': 443, 'socks5:': 1080 } as const;
+const PLACEHOLDER = /\{([A-Za-z][A-Za-z0-9_]*)\}/g;
+
+/** Session ids that pass every provider's user-name syntax, and no more: nothing that could end the credentials or a header. */
+const SESSION_ID = /^[A-Za-z0-9._~-]{1,64}$/;
+
+/** Checks an id that came from the caller. */
+export function checkSessionId(option: string, id: unknown): string {
+  if (typeof id !== 'string' || !SESSION_ID.test(id)) {
+    throw invalid(option, '1 to 64 of A–Z a–z 0–9 . _ ~ -', id);
+  }
+  return id;
+}
+
+/** Parses a proxy URL; a bad one is a {@link ConfigError} that does not repeat it, since it may hold a password. */
+export function parseProxyUrl(option: string, value: string | URL): ProxyEndpoint {
+  let url: URL;
+  try {
+    url = new URL(value);
+  } catch {
+    throw new ConfigError(
+      `${option}: expected a URL such as http://user:password@host:port, got something unparsable`,
+      {
+        option,
+      },
+    );
+  }
+  const protocol = url.protocol === 'socks:' || url.protocol === 'socks5h:' ? 'socks5:' : url.protocol;
+  if (protocol !== 'http:' && protocol !== 'https:' && protocol !== 'socks5:') {
+    throw invalid(option, 'an http://, https:// or socks5:// URL', url.protocol);
+  }
+  if (url.hostname === '') throw new ConfigError(`${option}: expected a URL with a host, got none`, { option });
+  const port = url.port === '' ? DEFAULT_PORTS[protocol] : Number(url.port);
+  return {
+    protocol,
+    hostname: url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname,
+    port,
+    username: decode(option, url.username),
+    password: decode(option, url.password),
+    address: `${protocol}//${url.hostname}:${port}`,
+  };
+}
+
+function decode(option: string, text: string): string {
+  let decoded: string;
+  try {
+    decoded = decodeURIComponent(text);
+  } catch {
+    throw new ConfigError(`${option}: expected percent-encoded credentials, got a stray '%'`, { option });
+  }
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the very thing to be kept out
+  if (/[\u0000-\u001f\u007f]/.test(decoded)) {
+    throw new ConfigError(`${option}: expected credentials without control characters`, { option });
+  }
+  return decoded;
+}
+
+/** A checked gateway template: which placeholders it has, and how to fill it. */
+export interface GatewayTemplate {
+  readonly hasSession: boolean;
+  url(params: GatewayParams): string;
+}
+
+/**
+ * Compiles a URL template such as `http://user-session-{session}:pass@gw.example.com:10000`.
+ * Placeholders are `{session}` and whatever `params` names; a placeholder without a value is a {@link ConfigError}.
+ */
+export function compileTemplate(
+  option: string,
+  template: string,
+  params: Readonly<Record<string, string>>,
+): GatewayTemplate {
+  if (template.trim() === '') throw invalid(option, 'a gateway URL', template);
+  let hasSession = false;
+  for (const [, name] of template.matchAll(PLACEHOLDER)) {
+    if (name === 'session') hasSession = true;
+    else if (params[name] === undefined) {
+      throw new ConfigError(`${option}: expected a value for {${name}} in params, got none`, { option });
+    }
+  }
+  const fill = (session: string): string =>
+    template.replace(PLACEHOLDER, (_, name: string) => encodeURIComponent(name === 'session' ? session : params[name]));
+  parseProxyUrl(option, fill('x'));
+  return { hasSession, url: ({ session }) => fill(session ?? '') };
+}

@@ -1,0 +1,227 @@
+import { Client, Dispatcher } from 'undici';
+import type { Clock, TimerHandle } from '../clock.ts';
+import type { Awaitable } from '../store/store.ts';
+import { Dial } from './dial.ts';
+
+/** undici's name for "open me a socket", narrowed to what we use. */
+export type Connect = (
+  params: { host: string; hostname: string; protocol: string; port: string; servername?: string; signal?: AbortSignal },
+  callback: (error: Error | null, socket?: unknown) => void,
+) => void;
+
+/** Opens the way for one dial, through a proxy or directly. */
+export type OpenTunnel = (params: Parameters<Connect>[0], dial: Dial, callback: Parameters<Connect>[1]) => void;
+
+/** A request's say in which tunnel carries it. */
+export interface Gate {
+  /** Key of the egress whose slot the request holds. */
+  readonly egress: string;
+  /** A dial was begun for it; aborting the dial aborts the request. */
+  dialing(dial: Dial): void;
+  /** The tunnel's exit is known. Throws (or rejects) when the request must not leave through it. */
+  admit(dial: Dial): Awaitable<void>;
+  /** This client carries the request now, through `client.tunnel` once it is connected. */
+  carriedBy(client: TunnelClient): void;
+}
+
+/** Key under which a request's gate travels through undici's own dispatchers, which copy their options. */
+export const kGate: unique symbol = Symbol('paceline gate');
+
+export interface GatedOptions extends Dispatcher.DispatchOptions {
+  [kGate]: Gate;
+}
+
+export interface TunnelSettings {
+  readonly clock: Clock;
+  readonly connectMs: number;
+  /** The error of a dial that took longer than `connectMs`. */
+  readonly timeoutError: (dial: Dial) => Error;
+}
+
+/** How long an unused tunnel is kept: well past the gap between two requests at the slowest usual budgets. */
+const KEEP_ALIVE_MS = 90_000;
+const KEEP_ALIVE_MOST_MS = 600_000;
+
+/** One socket, one request at a time: so that a response, its tunnel and its egress always belong together. */
+export class TunnelClient extends Client {
+  /** The tunnel it is connected through. */
+  tunnel: Dial | undefined;
+  gate: Gate | undefined;
+  private readonly owner: OriginTunnels;
+
+  constructor(origin: string | URL, owner: OriginTunnels, open: OpenTunnel, settings: TunnelSettings) {
+    const connect: Connect = (params, callback) => {
+      const client = this!;
+      const gate = client.gate;
+      if (gate === undefined) callback(new Error('no request to connect for'));
+      else
+        dialFor(gate, params, open, settings, (error, socket, dial) => {
+          client.tunnel = dial;
+          callback(error, socket);
+        });
+    };
+    super(origin, {
+      connect: connect as never,
+      allowH2: false,
+      pipelining: 1,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MOST_MS,
+    });
+    this.owner = owner;
+    this.on('disconnect', () => {
+      this.tunnel = undefined;
+      if (this.gate === undefined) owner.drop(this);
+    });
+  }
+
+  /** The request is over: the tunnel may carry another. */
+  release(): void {
+    if (this.gate === undefined) return;
+    this.gate = undefined;
+    if (this.tunnel === undefined) this.owner.drop(this);
+    else this.owner.keep(this);
+  }
+}
+
+/** The tunnels of one route to one origin: kept alive, one request each, the last used first. */
+export class OriginTunnels extends Dispatcher {
+  private readonly origin: string | URL;
+  private readonly open: OpenTunnel;
+  private readonly settings: TunnelSettings;
+  private readonly idle: TunnelClient[] = [];
+  private readonly clients = new Set<TunnelClient>();
+  private ended = false;
+
+  constructor(origin: string | URL, open: OpenTunnel, settings: TunnelSettings) {
+    super();
+    this.origin = origin;
+    this.open = open;
+    this.settings = settings;
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    const gate = (options as GatedOptions)[kGate];
+    const client = this.take(gate.egress);
+    const send = (): boolean => client.dispatch(options, handler);
+    client.gate = gate;
+    gate.carriedBy(client);
+    if (client.tunnel === undefined || client.tunnel.egress === gate.egress) return send();
+    // A tunnel that is open, but whose exit is another one than the permit was given for.
+    const refuse = (error: Error): boolean => {
+      handler.onResponseError?.(undefined as never, error);
+      return true;
+    };
+    try {
+      const admitted = gate.admit(client.tunnel);
+      if (admitted === undefined) return send();
+      Promise.resolve(admitted).then(send, refuse);
+      return true;
+    } catch (error) {
+      return refuse(error as Error);
+    }
+  }
+
+  /** An idle tunnel through this egress, else any idle one, else a new client. */
+  private take(egress: string): TunnelClient {
+    const { idle } = this;
+    for (let i = idle.length - 1; i >= 0; i--) {
+      if (idle[i].tunnel?.egress === egress) return idle.splice(i, 1)[0];
+    }
+    const other = idle.pop();
+    if (other !== undefined) return other;
+    const client = new TunnelClient(this.origin, this, this.open, this.settings);
+    this.clients.add(client);
+    return client;
+  }
+
+  keep(client: TunnelClient): void {
+    if (this.ended) this.drop(client);
+    else this.idle.push(client);
+  }
+
+  drop(client: TunnelClient): void {
+    if (!this.clients.delete(client)) return;
+    const at = this.idle.indexOf(client);
+    if (at >= 0) this.idle.splice(at, 1);
+    client.destroy().catch(() => {});
+    // undici's Agent forgets an origin on this event when nothing of it is left.
+    if (this.clients.size === 0 && !this.ended) this.emit('disconnect', this.origin as URL, [this], null as never);
+  }
+
+  override close(): Promise<void> {
+    return this.destroy();
+  }
+
+  override async destroy(): Promise<void> {
+    this.ended = true;
+    const all = [...this.clients];
+    this.clients.clear();
+    this.idle.length = 0;
+    await Promise.all(all.map((client) => client.destroy()));
+  }
+}
+
+/** Runs one dial: bounded in time, abortable, checked, and never failing with a code on which undici would dial again. */
+function dialFor(
+  gate: Gate,
+  params: Parameters<Connect>[0],
+  open: OpenTunnel,
+  { clock, connectMs, timeoutError }: TunnelSettings,
+  done: (error: Error | null, socket: unknown, dial: Dial | undefined) => void,
+): void {
+  const dial = new Dial();
+  let timer: TimerHandle | undefined;
+  let over = false;
+  const finish = (error: Error | null, socket?: unknown): void => {
+    if (over) {
+      (socket as { destroy(): void } | undefined)?.destroy();
+      return;
+    }
+    over = true;
+    clock.clearTimeout(timer);
+    if (error === null) {
+      dial.finished();
+      done(null, socket, dial);
+    } else {
+      dial.abort(error);
+      dial.finished();
+      done(withoutRedial(error), undefined, undefined);
+    }
+  };
+  timer = clock.setTimeout(() => finish(timeoutError(dial)), connectMs);
+  dial.onAbort(finish);
+  dial.verify = () => gate.admit(dial);
+  gate.dialing(dial);
+  open(params, dial, (error, socket) => {
+    if (error !== null) {
+      finish(error);
+      return;
+    }
+    // The handshake with the target took its time: ask once more, now that nothing stands between us and the request.
+    settle(
+      () => gate.admit(dial),
+      () => finish(null, socket),
+      finish,
+    );
+  });
+}
+
+/** Runs `work`, which may answer now or later, and goes on without a needless turn of the event loop. */
+function settle(work: () => Awaitable<void>, done: () => void, failed: (error: Error) => void): void {
+  let pending: Awaitable<void>;
+  try {
+    pending = work();
+  } catch (error) {
+    failed(error as Error);
+    return;
+  }
+  if (pending === undefined) done();
+  else Promise.resolve(pending).then(done, failed);
+}
+
+/** undici takes these codes for a broken idle connection and dials again, for ever. */
+function withoutRedial(error: Error): Error {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code !== 'UND_ERR_SOCKET' && code !== 'UND_ERR_INFO') return error;
+  return new Error(error.message, { cause: error });
+}

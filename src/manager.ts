@@ -1,0 +1,182 @@
+import { type Dispatcher, Dispatcher1Wrapper, type Request, type RequestInit, type Response } from 'undici';
+import type { ExchangeInfo, PaceOptions } from './call.ts';
+import { PacedDispatcher } from './dispatcher.ts';
+import { Engine } from './engine.ts';
+import { ConfigError } from './errors.ts';
+import type { PacelineEventName, PacelineEvents } from './events.ts';
+import { Fetcher } from './fetch.ts';
+import { showAs } from './inspect.ts';
+import { type ProxyManagerOptions, resolveOptions } from './options.ts';
+import { Session, type SessionOptions } from './session.ts';
+import type { TrafficStats } from './stats.ts';
+import type { TargetSnapshot } from './store/store.ts';
+import { invalid } from './validate.ts';
+
+/** What the global fetch takes: a string, a URL, or a Request, undici's or Node's own. */
+export type FetchInput = string | URL | Request | globalThis.Request;
+
+/** What the global fetch takes, and how to pace it. */
+export type FetchInit = (RequestInit | globalThis.RequestInit) & { readonly pace?: PaceOptions };
+
+/** One pool in {@link ManagerStats}. */
+export interface PoolStats extends TrafficStats {
+  readonly type: string;
+  /** Sessions alive now. */
+  readonly sessions: number;
+  /** Requests using it now, and how many may. */
+  readonly inUse: number;
+  readonly concurrency: number;
+  /**
+   * How well its budgets hold. `verified`: each exit's address is known · `assumed`: one session, one IP, on the provider's word ·
+   * `pool`: only for all exits together, since they rotate unseen.
+   */
+  readonly egress: 'verified' | 'assumed' | 'pool';
+}
+
+export interface TargetStats extends TrafficStats {
+  /** The budgets as they stand, one entry an egress; absent for targets that are idle. */
+  readonly state: TargetSnapshot | undefined;
+}
+
+/** See {@link ProxyManager.stats}. */
+export interface ManagerStats {
+  /** Egress IPs seen, those in bad health, and the others. */
+  readonly total: number;
+  readonly blocked: number;
+  readonly active: number;
+  /** Requests waiting for a permit, and requests under way. */
+  readonly waiting: number;
+  readonly inFlight: number;
+  readonly pools: Readonly<Record<string, PoolStats>>;
+  readonly targets: Readonly<Record<string, TargetStats>>;
+}
+
+/**
+ * Paces requests through rotating proxies: each leaves when, and from where, its target tolerates it.
+ *
+ * @throws {ConfigError} when an option does not make sense.
+ * @example
+ * const proxies = new ProxyManager({ gateway: 'http://user-session-{session}:pass@gw.example.com:10000' });
+ * const res = await proxies.fetch('https://shop.example/item/1');
+ * await proxies.close();
+ */
+export class ProxyManager {
+  readonly #engine: Engine;
+  readonly #fetcher: Fetcher;
+  #dispatcher: PacedDispatcher | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: ProxyManagerOptions = {}) {
+    this.#engine = new Engine(resolveOptions(options));
+    this.#fetcher = new Fetcher(this.#engine);
+    showAs(this, () => `ProxyManager ${JSON.stringify(this.toJSON())}`);
+  }
+
+  /**
+   * A drop-in for the global fetch. Waits for a permit, sends, tries again where that makes sense.
+   * After the last attempt a response is handed over as it is, as fetch does; an error is thrown.
+   *
+   * @throws {BudgetExceededError} when no slot comes within `pace.maxWaitMs`
+   * @throws {GatewayError} when the gateway refuses for good · {RetriesExhaustedError} when every attempt failed
+   * @throws {QueueTimeoutError} | {DeadlineError} when a time limit passed · TypeError as fetch does
+   */
+  readonly fetch = async (input: FetchInput, init?: FetchInit): Promise<Response> => {
+    const pace = init?.pace;
+    const id = pace?.session;
+    if (id === undefined) return this.#fetcher.fetch(input, init as { pace?: PaceOptions });
+    const url = typeof input === 'string' ? input : input instanceof URL ? input.href : input.url;
+    return this.#fetcher.fetch(
+      input,
+      init as { pace?: PaceOptions },
+      this.#engine.namedSession(url, id, pace?.tier, pace?.pool),
+    );
+  };
+
+  /**
+   * Paces somebody else's fetch; it must take `dispatcher` (Node's own does, undici's does).
+   *
+   * @example
+   * const paced = proxies.wrap(globalThis.fetch);
+   */
+  wrap<R extends { status: number; body: { cancel(): Promise<void> } | null }>(
+    fetchLike: (input: never, init: never) => Promise<R>,
+  ): (input: FetchInput, init?: FetchInit) => Promise<R> {
+    if (typeof fetchLike !== 'function') throw invalid('fetchLike', 'a function', fetchLike);
+    return (input, init) =>
+      this.#fetcher.run(input, init as { pace?: PaceOptions }, undefined, (request, dispatcher, signal) =>
+        fetchLike(
+          request.input as never,
+          {
+            ...request.init,
+            // Node 22 and 24 bring an older undici, which speaks another handler interface.
+            dispatcher: new Dispatcher1Wrapper(dispatcher),
+            ...(signal && { signal }),
+          } as never,
+        ),
+      );
+  }
+
+  /** The manager as an undici Dispatcher: paced, not retried. For `undici.request(url, { dispatcher })` and `setGlobalDispatcher`. */
+  get dispatcher(): Dispatcher {
+    this.#dispatcher ??= new PacedDispatcher(this.#engine, (force) => this.close({ force }));
+    return this.#dispatcher;
+  }
+
+  /** Opens a sticky session: one exit for all its requests. */
+  session(options: SessionOptions = {}): Session {
+    const pool = options.pool === undefined ? this.#engine.allPools().next().value! : this.#engine.pool(options.pool);
+    if (pool.options.rotation === 'per-request') {
+      throw new ConfigError(`session: expected a pool with sessions, got '${pool.name}', which rotates per request`, {
+        option: 'session.pool',
+      });
+    }
+    return new Session(this.#engine, this.#fetcher, pool, options.id);
+  }
+
+  /** What is known of a response's way; `undefined` for responses of others. */
+  exchange(response: object): ExchangeInfo | undefined {
+    return this.#fetcher.callOf(response)?.info();
+  }
+
+  /** Counts since the start, and the budgets as they stand. */
+  async stats(): Promise<ManagerStats> {
+    const engine = this.#engine;
+    const snapshot = await engine.options.store.inspect();
+    const states = new Map(snapshot.targets.map((state) => [state.target, state]));
+    const pools: Record<string, PoolStats> = {};
+    for (const pool of engine.allPools()) {
+      const { type, concurrency } = pool.options;
+      const { name, sessions, inUse, certainty: egress } = pool;
+      pools[name] = { type, sessions, inUse, concurrency, egress, ...engine.stats.poolStats(name) };
+    }
+    const targets: Record<string, TargetStats> = {};
+    for (const [name, traffic] of engine.stats.targetStats()) targets[name] = { ...traffic, state: states.get(name) };
+    const { waiting } = engine.admission;
+    return { ...engine.stats.egresses(), waiting, inFlight: engine.exchanges.size - waiting, pools, targets };
+  }
+
+  /** Listens to an event; returns the function that stops it. The same goes to the diagnostics channel `paceline:<event>`. */
+  on<N extends PacelineEventName>(event: N, listener: (event: PacelineEvents[N]) => void): () => void {
+    return this.#engine.events.on(event, listener);
+  }
+
+  /**
+   * Takes no more requests, lets those there are come to their end, and frees every socket and timer.
+   * With `force`, those still waiting fail at once with a `ClosedError`. A body that nobody reads is cut after a second.
+   */
+  close(options: { readonly force?: boolean } = {}): Promise<void> {
+    this.#closing ??= this.#engine.close(options.force === true);
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  toJSON(): object {
+    return {
+      name: 'ProxyManager',
+      pools: [...this.#engine.allPools()].map(({ name, options }) => ({ name, type: options.type })),
+    };
+  }
+}

@@ -1,0 +1,52 @@
+import type { Outcome } from './store/store.ts';
+
+/** What an attempt came to, as far as the next one depends on it. */
+export interface AttemptResult {
+  /** Attempts made so far, ≥ 1. */
+  readonly attempts: number;
+  /** Status of the response; undefined when there was none. */
+  readonly status: number | undefined;
+  readonly outcome: Outcome | undefined;
+  readonly retryAfterMs: number | undefined;
+  /** The request never reached the target. */
+  readonly unsent: boolean;
+  /** An error that no other attempt can mend (credentials, quota, the caller's own). */
+  readonly fatal: boolean;
+  /** Another egress may answer differently. */
+  readonly elsewhere: boolean;
+}
+
+export interface RetryPolicy {
+  readonly attempts: number;
+  readonly maxRetryAfterMs: number;
+  /** The method may be sent twice. */
+  readonly idempotent: boolean;
+  /** The body is still there to be sent. */
+  readonly replayable: boolean;
+  /** Backoff before retry n (0 = the first), in milliseconds. */
+  readonly backoff: (retry: number) => number;
+}
+
+const RETRIED_STATUS: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+
+/**
+ * Milliseconds before the next attempt, or `undefined` for none. Pure.
+ *
+ * A 429 is tried again at once: the queue itself keeps the egress out until its Retry-After has passed, and takes another one.
+ * A target in trouble is given the time it asks for, else full jitter. A failed exit is replaced at once, then with jitter.
+ */
+export function retryDelayMs(result: AttemptResult, policy: RetryPolicy): number | undefined {
+  if (result.fatal || result.attempts >= policy.attempts || !policy.replayable) return undefined;
+  const retry = result.attempts - 1;
+  if (result.status === undefined) {
+    if (result.unsent) return result.attempts === 1 ? 0 : policy.backoff(retry - 1);
+    return policy.idempotent ? policy.backoff(retry) : undefined;
+  }
+  if (!RETRIED_STATUS.has(result.status) || !policy.idempotent) return undefined;
+  const { retryAfterMs = 0 } = result;
+  if (result.outcome === 'rate-limited') {
+    return !result.elsewhere && retryAfterMs > policy.maxRetryAfterMs ? undefined : 0;
+  }
+  if (retryAfterMs > policy.maxRetryAfterMs) return undefined;
+  return Math.max(retryAfterMs, retryAfterMs > 0 ? 0 : policy.backoff(retry));
+}

@@ -1,0 +1,135 @@
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
+import { type HealthRegistry, healthRegistry } from './health/registry.ts';
+import type { Outcome } from './store/store.ts';
+
+/** Percentiles of a time, in milliseconds. */
+export interface LatencyStats {
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+/** What happened at one target, or through one pool. */
+export interface TrafficStats {
+  /** Requests that ended, redirect hops and attempts counted each. */
+  readonly requests: number;
+  readonly outcomes: Readonly<Record<Outcome, number>>;
+  /** Time in the queue, all requests together and the longest one, in milliseconds. */
+  readonly waitedMs: number;
+  readonly longestWaitMs: number;
+  /** From the send to the headers. */
+  readonly latency: LatencyStats;
+  /** On the wire, tunnels and TLS included. */
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+}
+
+/** Targets kept apart in the statistics; those after share one entry, so that a broad crawl does not fill the memory. */
+const MOST_TARGETS = 200;
+export const OTHER_TARGETS = '(other)';
+/** Egresses whose health is kept; the oldest are forgotten. */
+const LONGEST_MS = 3_600_000;
+
+class Traffic {
+  requests = 0;
+  readonly outcomes: Record<Outcome, number> = {
+    ok: 0,
+    'rate-limited': 0,
+    blocked: 0,
+    challenged: 0,
+    'target-error': 0,
+    'gateway-error': 0,
+    'network-error': 0,
+    ignored: 0,
+  };
+  waitedMs = 0;
+  longestWaitMs = 0;
+  bytesSent = 0;
+  bytesReceived = 0;
+  /** Microseconds would cost memory nobody asks for; tenths of a millisecond show loopback too. */
+  private readonly latency: RecordableHistogram = createHistogram({ lowest: 1, highest: LONGEST_MS * 10, figures: 2 });
+
+  settled(outcome: Outcome, latencyMs: number, waitedMs: number): void {
+    this.requests++;
+    this.outcomes[outcome]++;
+    this.waitedMs += waitedMs;
+    if (waitedMs > this.longestWaitMs) this.longestWaitMs = waitedMs;
+    if (latencyMs > 0) this.latency.record(Math.min(LONGEST_MS * 10, Math.max(1, Math.round(latencyMs * 10))));
+  }
+
+  toStats(): TrafficStats {
+    const { latency } = this;
+    const at = (percentile: number): number => (latency.count === 0 ? 0 : latency.percentile(percentile) / 10);
+    return {
+      requests: this.requests,
+      outcomes: { ...this.outcomes },
+      waitedMs: this.waitedMs,
+      longestWaitMs: this.longestWaitMs,
+      latency: { p50: at(50), p90: at(90), p99: at(99), max: latency.count === 0 ? 0 : latency.max / 10 },
+      bytesSent: this.bytesSent,
+      bytesReceived: this.bytesReceived,
+    };
+  }
+}
+
+/** What counts against an egress's health: its own refusals, not the target's troubles and not a full budget. */
+const healthOf = (outcome: Outcome): boolean | undefined => {
+  if (outcome === 'ok') return true;
+  return outcome === 'blocked' || outcome === 'challenged' || outcome === 'network-error' ? false : undefined;
+};
+
+/** Counts what happens; cheap enough for every request. */
+export class Stats {
+  private readonly targets = new Map<string, Traffic>();
+  private readonly pools = new Map<string, Traffic>();
+  private readonly health: HealthRegistry = healthRegistry();
+
+  settled(target: string, pool: string, egress: string, outcome: Outcome, latencyMs: number, waitedMs: number): void {
+    this.target(target).settled(outcome, latencyMs, waitedMs);
+    this.pool(pool).settled(outcome, latencyMs, waitedMs);
+    const healthy = healthOf(outcome);
+    if (healthy !== undefined) this.health.record(egress, healthy);
+  }
+
+  transferred(target: string, pool: string, sent: number, received: number): void {
+    for (const traffic of [this.target(target), this.pool(pool)]) {
+      traffic.bytesSent += sent;
+      traffic.bytesReceived += received;
+    }
+  }
+
+  egresses(): { total: number; blocked: number; active: number } {
+    return this.health.stats();
+  }
+
+  poolStats(name: string): TrafficStats {
+    return this.pool(name).toStats();
+  }
+
+  targetStats(): [string, TrafficStats][] {
+    return [...this.targets].map(([name, traffic]) => [name, traffic.toStats()]);
+  }
+
+  private target(name: string): Traffic {
+    let traffic = this.targets.get(name);
+    if (traffic === undefined) {
+      const key = this.targets.size < MOST_TARGETS ? name : OTHER_TARGETS;
+      traffic = this.targets.get(key);
+      if (traffic === undefined) {
+        traffic = new Traffic();
+        this.targets.set(key, traffic);
+      }
+    }
+    return traffic;
+  }
+
+  private pool(name: string): Traffic {
+    let traffic = this.pools.get(name);
+    if (traffic === undefined) {
+      traffic = new Traffic();
+      this.pools.set(name, traffic);
+    }
+    return traffic;
+  }
+}

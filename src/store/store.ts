@@ -1,0 +1,161 @@
+/**
+ * The contract between the pacing and its state. A store answers whole decisions, never get or set:
+ * that is what makes one atomic step of them in any backend.
+ */
+
+/** A value now, or later: the memory store answers at once, a shared one after a round trip. */
+export type Awaitable<T> = T | PromiseLike<T>;
+
+/**
+ * A way out: a session of a gateway, one static proxy, or the machine's own address.
+ * `egress` is what the budgets are kept by. It starts as the route's own id (one session, one IP: assumed)
+ * and becomes the address itself once the gateway, a probe or the caller has named it.
+ */
+export interface Route {
+  /** Unique among all routes: `pool/session`. */
+  readonly id: string;
+  readonly pool: string;
+  readonly session: string | undefined;
+  egress: string;
+  /** Rank in its pool, in the order the routes were made; from 1. */
+  readonly seq: number;
+  /** When the session ends, on the store's clock; `Infinity` when it does not. */
+  expiresAt: number;
+  /**
+   * How many IPs stand behind it: 1; the pool's size where the exit rotates unseen; `Infinity` where it rotates
+   * and every CONNECT names it, so that each permit is bound to its real egress before the request leaves.
+   */
+  readonly weight: number;
+  /** `false` for a sticky session: it is never lent to a request that did not ask for it. */
+  readonly shared: boolean;
+  /** Its exit is about to be named: until then one request tries it, for it may be an exit already in use. */
+  trial: boolean;
+  closed: boolean;
+}
+
+/** What is allowed on one target. */
+export interface Policy {
+  /** Requests per window on one egress. `Infinity`: no budget. */
+  readonly limit: number;
+  readonly windowMs: number;
+  /** Least time between two grants on one egress; 0 spends slots as they come. */
+  readonly spacingMs: number;
+  /** A rate over all egresses together. */
+  readonly rate: { readonly limit: number; readonly windowMs: number; readonly burst: number } | undefined;
+  /** Requests in flight over all egresses together, until the body has ended. */
+  readonly concurrency: number | undefined;
+}
+
+/** What a caller wants of a target: up to `count` permits, all limits or none for each. */
+export interface Demand {
+  readonly count: number;
+  readonly policy: Policy;
+  /** The pool whose routes may serve. */
+  readonly pool: string;
+  /** Only this route will do. */
+  readonly pin?: Route | undefined;
+  /** The pool's next route after rank `after`, when it has one or may make one now. */
+  readonly offer?: ((after: number) => Route | undefined) | undefined;
+  /** Wait this long for a known route before a new one is taken, in milliseconds. */
+  readonly patienceMs: number;
+  /** How far ahead a permit may be booked, in milliseconds. */
+  readonly horizonMs: number;
+  /** A permit that is not settled by then counts as sent and lost, in milliseconds from the grant. */
+  readonly deadlineMs: number;
+}
+
+/** A permit: one slot of one egress, taken. It ends in `settle` or `cancel`. */
+export interface Grant {
+  readonly target: string;
+  readonly route: Route;
+  /** Key of the egress whose slot it holds. */
+  readonly egress: string;
+  /** Milliseconds from the answer until the request may leave; 0 = now. */
+  readonly startInMs: number;
+}
+
+/** Which limit stood in the way. */
+export type Limiting = 'budget' | 'rate' | 'concurrency' | 'cooldown';
+
+export interface Reservation {
+  readonly grants: readonly Grant[];
+  /** When asking again can help, in milliseconds; `Infinity`: only after something was settled. */
+  readonly retryInMs: number;
+  readonly limiting: Limiting | undefined;
+}
+
+/** How a permit ended. */
+export type Outcome =
+  | 'ok'
+  | 'rate-limited'
+  | 'blocked'
+  | 'challenged'
+  | 'target-error'
+  | 'gateway-error'
+  | 'network-error'
+  | 'ignored';
+
+export interface Report {
+  readonly grant: Grant;
+  /** Given once, when the headers (or the failure) came: the slot begins to cool. */
+  readonly outcome: Outcome | undefined;
+  /** How long the target asked to be left alone over this egress, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+  /** The request may still arrive for this long (aborted, timed out), in milliseconds. */
+  readonly graceMs: number;
+  /** The exchange is over: its place among the concurrent ones is free. */
+  readonly end: boolean;
+}
+
+/** What a report changed, for events. */
+export interface Verdict {
+  readonly kind: 'cooldown';
+  readonly target: string;
+  readonly egress: string;
+  readonly forMs: number;
+}
+
+/** The answer to {@link Store.bind}. */
+export interface Binding {
+  /** The permit now holds a slot of the real egress. When not, it is gone and nothing was spent. */
+  readonly ok: boolean;
+  /** When the real egress is usable again, in milliseconds, when it is not now. */
+  readonly retryInMs: number;
+  /** Another live route already leads to the same egress. */
+  readonly duplicate: boolean;
+}
+
+export interface EgressSnapshot {
+  readonly egress: string;
+  readonly busy: number;
+  readonly cooling: number;
+  /** Requests that could leave now. */
+  readonly remaining: number;
+  /** Milliseconds until the next one may; `Infinity` while all slots are in flight. */
+  readonly usableInMs: number;
+  readonly cooldownMs: number;
+}
+
+export interface TargetSnapshot {
+  readonly target: string;
+  /** Requests between grant and end. */
+  readonly active: number;
+  readonly egresses: readonly EgressSnapshot[];
+}
+
+export interface Snapshot {
+  readonly targets: readonly TargetSnapshot[];
+}
+
+/** State behind the pacing. All times inside are the store's own; answers are relative, so no clock has to agree. */
+export interface Store {
+  /** Up to `demand.count` permits, or when to ask again. */
+  reserve(target: string, demand: Demand): Awaitable<Reservation>;
+  /** The exit of a permit's route turned out to be `egress`: move the permit there, or refuse. Atomic. */
+  bind(target: string, grant: Grant, egress: string): Awaitable<Binding>;
+  settle(target: string, reports: readonly Report[]): Awaitable<readonly Verdict[]>;
+  /** The target never saw these: their slots are as if never taken. */
+  cancel(target: string, grants: readonly Grant[]): Awaitable<void>;
+  inspect(target?: string): Awaitable<Snapshot>;
+  close(): Awaitable<void>;
+}

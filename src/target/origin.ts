@@ -1,0 +1,44 @@
+import { ConfigError } from '../errors.ts';
+
+/** A URL, parsed unless it is. @throws {ConfigError} on what is none, and on protocols other than http and https. */
+export function parseUrl(url: unknown): URL {
+  const parsed = url instanceof URL ? url : typeof url === 'string' ? URL.parse(url) : null;
+  if (parsed === null) {
+    throw new ConfigError(
+      `url: expected an absolute http(s) URL, got ${typeof url === 'string' ? shown(url) : typeof url}`,
+      { option: 'url' },
+    );
+  }
+  if (parsed.protocol !== 'https:' && parsed.protocol !== 'http:') {
+    throw new ConfigError(`url: expected http: or https:, got ${parsed.protocol}`, { option: 'url' });
+  }
+  return parsed;
+}
+
+/** A short line without what may be a password. */
+function shown(url: string): string {
+  const at = url.lastIndexOf('@');
+  return `'${(at < 0 ? url : `***${url.slice(at)}`).slice(0, 60)}'`;
+}
+
+/** The port that a request for the URL goes to. */
+export function portOf(url: URL): number {
+  if (url.port !== '') return Number(url.port);
+  return url.protocol === 'https:' ? 443 : 80;
+}
+
+/**
+ * Where the origin ends in a URL that plainly starts `http(s)://host` or `http(s)://host:port`, in the very letters that
+ * `URL` would give back; -1 for everything else, which the real parser must see. No credentials, no upper case, no tabs.
+ */
+export function endOfPlainOrigin(text: string): number {
+  let i = text.startsWith('https://') ? 8 : text.startsWith('http://') ? 7 : -1;
+  if (i < 0) return -1;
+  for (; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === 47 /* / */ || code === 63 /* ? */ || code === 35 /* # */) break;
+    const plain = (code >= 97 && code <= 122) || (code >= 45 && code <= 58 && code !== 47); // a-z, and - . 0-9 :
+    if (!plain) return -1;
+  }
+  return i;
+}
