@@ -178,7 +178,7 @@ export class Engine {
     route.egress = egress;
     route.verified = true;
     const pool = this.pool(route.pool);
-    if (first && route.shared && pool.mints) pool.minted(duplicate, queue.policy.windowMs);
+    if (first && route.shared && pool.mints) pool.minted(egress, duplicate, queue.policy.windowMs);
     if (this.events.wants('egress')) {
       this.events.emit('egress', {
         pool: route.pool,

@@ -1,7 +1,7 @@
 import type { Clock, Random } from '../clock.ts';
 import { egressKey } from '../egress-key.ts';
 import type { Route } from '../store/store.ts';
-import { FREE_FUTILE, growthPauseMs } from './growth.ts';
+import { Growth } from './growth.ts';
 import type { ResolvedPool } from './pool-options.ts';
 import { checkSessionId, type ProxyEndpoint, parseProxyUrl } from './template.ts';
 
@@ -32,8 +32,7 @@ export class Pool {
   private sticky = 0;
   /** Shared sessions whose exit is about to be named. */
   private trials = 0;
-  private futile = 0;
-  private pausedUntil = 0;
+  private readonly growth: Growth;
   /** Requests using the pool. */
   inUse = 0;
   /** Whether exits were named so far, and whether any was not. */
@@ -47,6 +46,7 @@ export class Pool {
     this.name = options.name;
     this.clock = clock;
     this.random = random;
+    this.growth = new Growth(options.sessionTtlMs);
     if (options.way.kind === 'direct') this.add(undefined, undefined, Infinity, 'direct', 1);
     if (options.way.kind === 'static') {
       for (const endpoint of options.way.proxies) this.add(undefined, endpoint, Infinity, staticEgress(endpoint), 1);
@@ -89,10 +89,10 @@ export class Pool {
       const route = this.routes[i];
       if (!route.closed && route.expiresAt > now) return route;
     }
-    if (!this.mints || this.live >= this.options.maxSessions || this.pausedUntil > now) return undefined;
+    if (!this.mints || this.live >= this.options.maxSessions || this.growth.nextAt(this.held) > now) return undefined;
     if (this.trials > 0 && this.trials * limit >= waiting) return undefined;
-    if (this.trials > 0 && this.futile >= FREE_FUTILE) return undefined;
-    if (this.trials >= Math.max(FIRST_TRIALS, this.live - this.trials)) return undefined;
+    if (this.trials > 0 && this.growth.slow(this.held)) return undefined;
+    if (this.trials >= Math.max(FIRST_TRIALS, this.held)) return undefined;
     try {
       return this.mint(now);
     } catch (error) {
@@ -107,7 +107,7 @@ export class Pool {
     if (!this.mints) return Infinity;
     const now = this.clock.now();
     this.dropEnded();
-    if (this.live < this.options.maxSessions) return Math.max(0, this.pausedUntil - now);
+    if (this.live < this.options.maxSessions) return Math.max(0, this.growth.nextAt(this.held) - now);
     return Math.max(0, this.routes[0].expiresAt - now);
   }
 
@@ -126,10 +126,14 @@ export class Pool {
     if (route.shared) this.trials--;
   }
 
-  /** A minted session came up on a known exit (futile) or on a new one. */
-  minted(futile: boolean, windowMs: number): void {
-    this.futile = futile ? this.futile + 1 : 0;
-    if (futile) this.pausedUntil = this.clock.now() + growthPauseMs(this.futile, windowMs);
+  /** A minted session came up on `egress`: on an exit in use already (futile) or not. */
+  minted(egress: string, futile: boolean, windowMs: number): void {
+    this.growth.minted(egress, futile, windowMs, this.clock.now());
+  }
+
+  /** Shared routes whose exit is not in question. */
+  private get held(): number {
+    return this.live - this.trials;
   }
 
   /** Takes a route out of use; requests on it go on. */

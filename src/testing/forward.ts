@@ -81,9 +81,6 @@ export class Forwarder {
     upstream.on('response', (answer) => {
       this.answer(passage, answer, response).catch(() => response.destroy());
     });
-    response.once('close', () => {
-      if (!response.writableFinished) upstream.destroy();
-    });
     request.pipe(upstream);
   }
 

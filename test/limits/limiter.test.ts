@@ -160,8 +160,10 @@ describe.each(factories)('%s', (_name, make) => {
     const clock = manualClock(10_000);
     const limiter = make({ limit: 3, windowMs: 1000, clock });
     while (limiter.tryTake());
+    const waitMs = limiter.waitMs();
     clock.jump(0);
     expect(limiter.tryTake()).toBe(false);
+    expect(limiter.waitMs()).toBe(waitMs);
     expect(limiter.available).toBe(0);
     clock.jump(10_000);
     expect(limiter.tryTake()).toBe(false);
@@ -273,6 +275,8 @@ describe('tokenBucket', () => {
     void bucket.take({ cost: 1 }).then(() => (cheap = true));
     await settle();
     expect(cheap).toBe(false);
+    expect(bucket.tryTake()).toBe(false);
+    expect(bucket.available).toBe(0); // of the two that are there
     expect(bucket.waitMs()).toBe(1000); // 8 + 10 + 1 + 1 − 10 at one in 100 ms
     abort.abort();
     await expect(dear).rejects.toThrow();

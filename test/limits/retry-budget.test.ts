@@ -70,6 +70,8 @@ describe('retryBudget', () => {
     expect(withdrawAll(budget)).toBe(10);
     clock.jump(0);
     expect(budget.tryWithdraw()).toBe(false);
+    clock.jump(50_000);
+    expect(budget.tryWithdraw()).toBe(false);
     clock.jump(60_000);
     expect(budget.balance).toBe(10);
   });

@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import { type AddressInfo, createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type MockGateway, mockGateway, mockTarget, virtualClock } from 'paceline/testing';
@@ -18,7 +19,7 @@ describe('close', () => {
   it('frees every socket and timer of a gateway, whatever is going on', async () => {
     await using target = await mockTarget({ latencyMs: 3_600_000 });
     const clock = virtualClock();
-    const gateway = await mockGateway({ clock, hosts: { 'shop.test': target.url } });
+    const gateway = await mockGateway({ host: '127.0.77.3', clock, hosts: { 'shop.test': target.url } });
     gateway.fault({ kind: 'silence', session: 'silent' });
     gateway.fault({ kind: 'slow', session: 'slow' });
     const unanswered = [failure(gateway, 'silent'), failure(gateway, 'slow')];
@@ -40,6 +41,30 @@ describe('close', () => {
     await dispatcher.destroy();
     await expect.poll(() => target.connections).toBe(0);
     await expect(connectVia(gateway.rotatingUrl, 'shop.test:80')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+  });
+
+  it('frees a tunnel whose client has said all it had to say', async () => {
+    // A target that never answers and never closes.
+    const target = createServer({ allowHalfOpen: true });
+    const heardOut = new Promise<void>((resolve) => {
+      target.on('connection', (socket) =>
+        socket
+          .on('error', () => {})
+          .on('end', resolve)
+          .resume(),
+      );
+    });
+    await new Promise<void>((resolve) => target.listen(0, '127.0.0.1', resolve));
+    const gateway = await mockGateway();
+    const { port } = target.address() as AddressInfo;
+    const { socket } = await connectVia(gateway.rotatingUrl, `127.0.0.1:${port}`);
+    socket.end('that is all');
+    await heardOut;
+    expect(gateway.stats().tunnels).toBe(1);
+    await gateway.close();
+    expect(gateway.stats().tunnels).toBe(0);
+    socket.destroy();
+    target.close();
   });
 
   it('ends the load of a gateway in full use', async () => {

@@ -55,6 +55,23 @@ describe('tunnels', () => {
     expect(bytesOut).toBeGreaterThan(8_000_000);
   });
 
+  it('hold the sender back while the reader rests', async () => {
+    const page = 48_000_000;
+    await using big = await mockTarget({ bodyBytes: page });
+    await using gateway = await mockGateway();
+    const { socket } = await connectVia(gateway.rotatingUrl, big.url.slice('http://'.length));
+    socket.pause();
+    socket.write('GET / HTTP/1.0\r\n\r\n');
+    // What is queued counts as sent: it grows until the buffers between are full, and not on to the whole page.
+    let sent = -1;
+    await expect.poll(() => sent === (sent = gateway.stats().bytesOut) && sent > 100_000, { interval: 100 }).toBe(true);
+    expect(sent).toBeLessThan(page / 2);
+    let read = 0;
+    socket.on('data', (chunk: Buffer) => (read += chunk.length));
+    await new Promise((resolve) => socket.on('end', resolve));
+    expect(read).toBeGreaterThan(page);
+  });
+
   it('count the very bytes that the client counts', async () => {
     await using gateway = await gatewayFor();
     const { socket } = await connectVia(gateway.rotatingUrl, 'shop.test:80');
@@ -93,10 +110,11 @@ describe('tunnels', () => {
   });
 
   it('are refused with 502 when nobody listens', async () => {
-    const gone = await mockTarget();
+    // An address of its own, where nobody else can take the port meanwhile.
+    const gone = await mockTarget({ host: '127.0.77.1' });
     await gone.close();
     await using gateway = await mockGateway();
-    const { status, body } = await connectVia(gateway.rotatingUrl, `127.0.0.1:${gone.port}`);
+    const { status, body } = await connectVia(gateway.rotatingUrl, `127.0.77.1:${gone.port}`);
     expect([status, body]).toEqual([502, expect.stringContaining('no connection')]);
     expect(gateway.stats()).toMatchObject({ connects: 0, refused: 1 });
   });

@@ -209,7 +209,8 @@ describe('mockTarget', () => {
   });
 
   it('frees its port and drops its connections on close', async () => {
-    const target = await mockTarget();
+    // An address of its own, where nobody else can take the port meanwhile.
+    const target = await mockTarget({ host: '127.0.77.2' });
     const idle = connect(target.port, target.host);
     idle.on('error', () => {});
     await status(target.url);
@@ -218,7 +219,7 @@ describe('mockTarget', () => {
     await gone;
     expect(target.connections).toBe(0);
     await expect(status(target.url)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
-    await using again = await mockTarget({ port: target.port });
+    await using again = await mockTarget({ host: target.host, port: target.port });
     expect(again.url).toBe(target.url);
   });
 

@@ -1,0 +1,46 @@
+import Table from 'cli-table3';
+
+/** What a bench set out to reach, and what came of it. */
+export interface Goal {
+  readonly what: string;
+  readonly met: boolean;
+}
+
+/** The middle of the values; of an even number, the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const half = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
+}
+
+/** Three significant digits, thousands separated: figures of a noisy machine are worth no more. */
+export function figure(value: number): string {
+  if (!Number.isFinite(value)) return '–';
+  const size = Math.abs(value);
+  if (size >= 1000) return Math.round(value).toLocaleString('en-US');
+  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
+}
+
+export function times(ratio: number): string {
+  return `${figure(ratio)} ×`;
+}
+
+export function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}
+
+/** Prints a titled table; the first column is text, the others are figures. */
+export function table(title: string, head: readonly string[], rows: readonly (readonly string[])[]): void {
+  const out = new Table({
+    head: [...head],
+    colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')),
+    style: { head: [], border: [], compact: true },
+  });
+  for (const row of rows) out.push([...row]);
+  console.log(`\n${title}\n${out.toString()}`);
+}
+
+/** Says of each goal whether it was met. A goal missed is a finding, not a failure of the bench: the exit code stays 0. */
+export function verdicts(goals: readonly Goal[]): void {
+  for (const { what, met } of goals) console.log(`${met ? 'meets ' : 'misses'}  ${what}`);
+}
