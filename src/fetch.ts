@@ -105,7 +105,8 @@ export class Fetcher {
       return response;
     } catch (error) {
       deadline.end();
-      throw error;
+      // The caller's reason as it is: p-retry takes nothing but errors.
+      throw deadline.signal?.aborted ? deadline.signal.reason : error;
     }
   }
 

@@ -1,13 +1,19 @@
 import { Readable } from 'node:stream';
 import { FormData, Headers, Request, type RequestInit } from 'undici';
+import { holdBody } from './request-body.ts';
+import { invalid } from './validate.ts';
 
 /** A request in undici's own terms, whatever the caller handed in. */
 export interface PreparedRequest {
   readonly input: string | URL | Request;
+  /** Ours to write to. */
   readonly init: RequestInit;
   readonly method: string;
   readonly signal: AbortSignal | undefined;
-  readonly follows: boolean;
+  /** Nobody above reads the bodies of redirects. */
+  readonly dumpsRedirects: boolean;
+  /** To be awaited before it is sent. */
+  readonly ready: Promise<void> | undefined;
   /** Whether it can be sent once more, body and all. */
   replayable(): boolean;
 }
@@ -16,48 +22,62 @@ type AnyInit = RequestInit & { readonly pace?: unknown };
 
 /**
  * Takes what any fetch takes: strings, URLs, undici's Request and Node's own, with either's FormData, Headers and signals.
- * Node's own Request is taken apart, because undici's fetch refuses it.
+ * A Request that is not undici's is taken apart, because undici's fetch refuses it. With `foreign`, the request is for a fetch
+ * of unknown make: there every Request is taken apart, and the bodies are left as they are.
  */
 export function prepareRequest(
   input: unknown,
   init: AnyInit | undefined,
   defaults: readonly (readonly [string, string])[],
+  foreign = false,
 ): PreparedRequest {
-  const { pace: _, ...own } = init ?? {};
+  const { pace: _, dispatcher, ...own } = isRequest(init) ? takeApart(init) : (init ?? {});
+  if (dispatcher != null) throw invalid('dispatcher', 'none, since the manager decides how a request leaves', dispatcher);
+  const given = isRequest(input) ? input : undefined;
+  const merged: Record<string, unknown> & RequestInit = own;
   let target = input as string | URL | Request;
-  let merged: RequestInit = own;
-  if (!(input instanceof Request) && looksLikeRequest(input)) {
-    target = input.url;
-    merged = { ...takeApart(input), ...own };
+  if (given !== undefined && (foreign || !(given instanceof Request))) {
+    Object.assign(merged, { ...takeApart(given), ...own });
+    target = given.url;
   }
-  const given = target instanceof Request ? target : undefined;
-  if (defaults.length > 0) merged = { ...merged, headers: withDefaults(merged.headers ?? given?.headers, defaults) };
-  if (isForeignFormData(merged.body)) merged = { ...merged, body: adoptFormData(merged.body) };
-  const signals = [given?.signal, merged.signal].filter((signal) => signal != null) as AbortSignal[];
+  if (defaults.length > 0) merged.headers = withDefaults(merged.headers ?? given?.headers, defaults);
+  if (!foreign && isForeignFormData(merged.body)) merged.body = adoptFormData(merged.body);
+  const signal = own.signal === undefined ? given?.signal : (own.signal ?? undefined);
+  // A Request's body is a stream, even of one that was made from a string.
+  const stream = own.body == null && given?.body ? given.body : undefined;
+  const held =
+    stream === undefined || given?.bodyUsed
+      ? undefined
+      : holdBody(stream as ReadableStream<Uint8Array>, signal).then((body) => {
+          merged.body = body;
+          if (body instanceof ReadableStream) merged.duplex = 'half';
+        });
   return {
     input: target,
     init: merged,
     method: (merged.method ?? given?.method ?? 'GET').toUpperCase(),
-    signal: signals.length > 1 ? AbortSignal.any(signals) : signals[0],
-    follows: (merged.redirect ?? given?.redirect ?? 'follow') === 'follow',
-    replayable: () => isReplayable(merged.body, given),
+    signal,
+    dumpsRedirects: (merged.redirect ?? given?.redirect ?? 'follow') !== 'manual',
+    ready: held,
+    replayable: () => isReplayable(merged.body),
   };
 }
 
-/** A stream may be sent as long as nobody has read of it; a Request's body is one. Everything else is there to be read again. */
-function isReplayable(body: unknown, given: Request | undefined): boolean {
-  const stream = body ?? given?.body;
-  if (typeof stream !== 'object' || stream === null) return true;
-  if (given !== undefined && body == null && given.bodyUsed) return false;
-  if (stream instanceof ReadableStream) return !stream.locked && !Readable.isDisturbed(stream as never);
-  return !(Symbol.asyncIterator in stream);
+/** A stream may be sent as long as nobody has read of it. Everything else is there to be read again. */
+function isReplayable(body: unknown): boolean {
+  if (typeof body !== 'object' || body === null) return true;
+  if (body instanceof ReadableStream) return !body.locked && !Readable.isDisturbed(body as never);
+  return !(Symbol.asyncIterator in body);
 }
 
-function looksLikeRequest(input: unknown): input is globalThis.Request {
-  return typeof input === 'object' && input !== null && 'url' in input && 'method' in input && 'headers' in input;
+function isRequest(value: unknown): value is Request {
+  return (
+    value instanceof Request ||
+    (typeof value === 'object' && value !== null && 'url' in value && 'method' in value && 'headers' in value)
+  );
 }
 
-function takeApart(request: globalThis.Request): RequestInit {
+function takeApart(request: Request): RequestInit & { pace?: undefined } {
   return {
     method: request.method,
     headers: [...request.headers] as [string, string][],
@@ -74,7 +94,7 @@ function takeApart(request: globalThis.Request): RequestInit {
   };
 }
 
-function withDefaults(headers: RequestInit['headers'], defaults: readonly (readonly [string, string])[]): Headers {
+function withDefaults(headers: unknown, defaults: readonly (readonly [string, string])[]): Headers {
   const all = new Headers(headers as never);
   for (const [name, value] of defaults) if (!all.has(name)) all.set(name, value);
   return all;

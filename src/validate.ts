@@ -45,3 +45,12 @@ export function within(option: string, value: unknown, low: number, high: number
   }
   return value;
 }
+
+/** An object with no other keys than these: a misspelt option is an error, not a surprise. */
+export function knownOnly(option: string, value: unknown, known: readonly string[]): void {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(option, 'an object', value);
+  const unknown = Object.keys(value).find((key) => !known.includes(key));
+  if (unknown === undefined) return;
+  const at = option === 'options' ? unknown : `${option}.${unknown}`;
+  throw invalid(at, `one of ${known.join(', ')}`, 'an unknown option');
+}

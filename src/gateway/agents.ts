@@ -73,7 +73,7 @@ function proxyAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
 }
 
 function socksAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
-  const dialer: Dialer = socksDialer(proxy, options.pool, options.connectMs);
+  const dialer: Dialer = socksDialer(proxy, options.pool);
   const secure = buildConnector({ timeout: 0, ...options.requestTls, allowH2: false } as buildConnector.BuildOptions);
   const open: OpenTunnel = (params, dial, callback) => {
     const port = params.port || (params.protocol === 'https:' ? '443' : '80');

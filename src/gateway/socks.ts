@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { buildConnector, Socks5ProxyAgent } from 'undici';
-import { GatewayError } from '../errors.ts';
+import { GatewayError, type GatewayErrorKind } from '../errors.ts';
 import { type Dialer, dialFailure } from './dialer.ts';
 import type { ProxyEndpoint } from './template.ts';
 
@@ -10,21 +10,26 @@ interface SocksTunnels {
 }
 
 /** Opens tunnels through a SOCKS5 proxy; names are resolved at the proxy. */
-export function socksDialer(proxy: ProxyEndpoint, pool: string, connectMs: number): Dialer {
+export function socksDialer(proxy: ProxyEndpoint, pool: string): Dialer {
   return {
     async connect(authority, dial) {
       const tcp = buildConnector({ allowH2: false, timeout: 0 });
       const agent = new Socks5ProxyAgent(`socks5://${bracketed(proxy.hostname)}:${proxy.port}`, {
         username: proxy.username,
         password: proxy.password,
-        connectTimeout: connectMs,
+        // The dial has a time limit of its own, and its timer ends with it.
+        connectTimeout: 0,
         // The socket is ours from the start, so that giving up the dial closes it in the middle of a handshake too.
         connect: (options, callback) => {
           const socket = tcp(options, callback) as unknown as Socket | undefined;
           if (socket !== undefined) {
             dial.opened(socket);
             // The handshake waits for bytes only: a proxy that hangs up would leave it waiting.
-            socket.once('close', () => dial.abort(hungUp(proxy, pool)));
+            let broken: Error | undefined;
+            socket.once('error', (error) => {
+              broken = error;
+            });
+            socket.once('close', () => dial.abort(broken ? dialFailure(broken, proxy, pool) : hungUp(proxy, pool)));
           }
         },
       });
@@ -65,11 +70,17 @@ function socksFailure(cause: unknown, proxy: ProxyEndpoint, pool: string): Error
   if (!code.startsWith('UND_ERR_SOCKS5')) {
     return code.startsWith('UND_ERR') || code === '' ? hungUp(proxy, pool) : dialFailure(cause, proxy, pool);
   }
-  const kind = code.includes('AUTH') ? 'auth' : code.includes('VERSION') ? 'protocol' : 'exit-failed';
   return new GatewayError(`the gateway ${proxy.address} refused: ${cause.message}`, {
-    kind,
+    kind: kindOfCode(code),
     pool,
     providerCode: code,
     cause,
   });
+}
+
+/** What a refusal says of the gateway; reply 2 of RFC 1928 is "not allowed by ruleset", 7 and 8 are "not supported". */
+function kindOfCode(code: string): GatewayErrorKind {
+  if (code.includes('AUTH')) return 'auth';
+  if (code === 'UND_ERR_SOCKS5_REPLY_2') return 'forbidden';
+  return /VERSION|ADDR_TYPE|REPLY_[78]$/.test(code) ? 'protocol' : 'exit-failed';
 }

@@ -19,8 +19,8 @@ const ISO_DATE = /^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(\.\d+)?
 
 const NUMBER = '(\\d+(?:\\.\\d+)?)';
 
-// Go's time.Duration.String: 1h2m3.5s, 6m0s, 12ms. The (?!s) keeps the m of 12ms from being minutes.
-const GO_DURATION = new RegExp(`^(?=\\d)(?:${NUMBER}h)?(?:${NUMBER}m(?!s))?(?:${NUMBER}s)?(?:${NUMBER}ms)?$`, 'i');
+// Go's time.Duration.String: 1h2m3.5s, 6m0s, 12ms.
+const GO_DURATION = new RegExp(`^(?=\\d)(?:${NUMBER}h)?(?:${NUMBER}m)?(?:${NUMBER}s)?(?:${NUMBER}ms)?$`, 'i');
 
 // ISO 8601, 4.4.3, without years and months, whose length nobody knows.
 const ISO_DURATION = new RegExp(

@@ -22,6 +22,8 @@ export class EgressTable {
   private readonly routes: (Route | undefined)[] = [];
   private readonly keys: string[] = [];
   private readonly lanes = new Map<string, Lane>();
+  private lastPool: string | undefined;
+  private lastLane: Lane | undefined;
   private sweepAt = 0;
 
   constructor(limit: number, windowMs: number) {
@@ -129,11 +131,15 @@ export class EgressTable {
   }
 
   private lane(pool: string): Lane {
+    // A target is nearly always served from one pool.
+    if (pool === this.lastPool) return this.lastLane!;
     let lane = this.lanes.get(pool);
     if (lane === undefined) {
       lane = new Lane(this.slots);
       this.lanes.set(pool, lane);
     }
+    this.lastPool = pool;
+    this.lastLane = lane;
     return lane;
   }
 

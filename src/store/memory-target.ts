@@ -26,6 +26,7 @@ const SPACING_JITTER = 0.04;
 const FUTILE_SHARE = 1 / 256;
 
 const NO_VERDICTS: readonly Verdict[] = [];
+const NO_GRANTS: Grant[] = [];
 
 /** A permit of the memory store; its bookkeeping travels with it, so settling looks nothing up. */
 class MemoryGrant implements Grant {
@@ -100,7 +101,7 @@ export class MemoryTarget {
       }
     }
 
-    const grants: Grant[] = [];
+    let grants: Grant[] = NO_GRANTS;
     while (grants.length < allowed) {
       const entry = pin === undefined ? table.soonest(demand, now) : table.entryFor(pin.egress, pin.weight);
       const at = entry < 0 ? Infinity : slots.usableAt(entry, now);
@@ -118,7 +119,9 @@ export class MemoryTarget {
       table.rekey(entry, now);
       this.outstanding.push(grant);
       this.active++;
-      grants.push(grant);
+      // Mostly it is one: a literal takes an eighth of the room that the first push makes.
+      if (grants === NO_GRANTS) grants = [grant];
+      else grants.push(grant);
     }
     if (grants.length > 0 && policy.rate !== undefined) this.tat = spend(policy.rate, this.tat, now, grants.length);
     return { grants, retryInMs, limiting: grants.length === demand.count ? undefined : limiting };

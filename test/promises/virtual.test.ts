@@ -171,6 +171,39 @@ describe('in virtual time, whatever latency, dials, aborts, redirects, retries a
   });
 });
 
+describe('a request that was aborted may still arrive', () => {
+  it('P1: its slot is not used again until it can no longer be on its way', async () => {
+    const clock = virtualClock();
+    // Dials take no time; the first request takes 300 ms to the target, all others none.
+    const delays = [0, 0, 1];
+    const world = new SimulatedWorld({
+      clock,
+      random: () => delays.shift() ?? 0,
+      exits: 1,
+      dialMs: [0, 0],
+      latencyMs: [0, 300],
+      churn: 0,
+    });
+    const proxies = new ProxyManager({
+      gateway: 'http://u-{session}:p@gw.test:1',
+      targets: [{ match: 'a.test', budget: { limit: 1, windowMs: 1000, spacing: 'burst' } }],
+      clock,
+      random: seededRandom(1),
+      transport: world.transport,
+    });
+    const controller = new AbortController();
+    const aborted = proxies.fetch('http://a.test/1', { signal: controller.signal });
+    await clock.advance(10);
+    controller.abort(new Error('enough'));
+    await expect(aborted).rejects.toThrow('enough');
+    await clock.runUntil(proxies.fetch('http://a.test/2'));
+    await clock.runUntil(proxies.close());
+    const [times] = [...world.arrivals().values()];
+    expect(times[0]).toBe(300);
+    expect(times[1]).toBeGreaterThanOrEqual(1300);
+  });
+});
+
 describe('P9: close to the limit', () => {
   it('under steady load at one-minute windows, at least 98 % of routes × limit ÷ window arrive', async () => {
     const clock = virtualClock();

@@ -68,6 +68,7 @@ describe('tunnels', () => {
     expect(sent).toBeLessThan(page / 2);
     let read = 0;
     socket.on('data', (chunk: Buffer) => (read += chunk.length));
+    socket.resume();
     await new Promise((resolve) => socket.on('end', resolve));
     expect(read).toBeGreaterThan(page);
   });
