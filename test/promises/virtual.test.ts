@@ -62,7 +62,7 @@ async function run(s: Scenario, extra: Partial<ProxyManagerOptions> = {}): Promi
     dialMs: [0, s.dialMs],
     latencyMs: [0, s.latencyMs],
     churn: s.churn,
-    answer: (passage) => {
+    answer: (passage): { status: number | undefined; headers?: Record<string, string> } => {
       const dice = worldRandom();
       if (dice < s.limited) {
         passage.retryAfterMs = 1000 * Math.floor(1 + worldRandom() * 3);
