@@ -36,6 +36,13 @@ export interface ExchangeInfo {
   readonly outcome: Outcome | undefined;
 }
 
+/** An exchange that goes on, as far as its call counts it. */
+export interface LiveExchange {
+  /** Its body is not wanted. */
+  dump(): void;
+  bytes(): { readonly sent: number; readonly received: number };
+}
+
 /** One call of the caller's, over all its attempts and hops. */
 export class Call {
   readonly pace: PaceOptions;
@@ -57,10 +64,14 @@ export class Call {
   outcome: Outcome | undefined;
   /** Of the last response, when it asked for a pause. */
   retryAfterMs: number | undefined;
-  /** Bytes of the exchange that is still going on. */
-  live: (() => { sent: number; received: number }) | undefined;
-  /** Called when the last exchange of the call is over, body and all. */
+  /** The exchange sent last, while it goes on. */
+  live: LiveExchange | undefined;
+  /** Called when that one is over, body and all. */
   onEnd: (() => void) | undefined;
+  /** What the last exchange failed with, if it did. */
+  failure: Error | undefined;
+  /** Sends before this attempt. */
+  private sentBefore = 0;
 
   constructor(pace: PaceOptions, pin: PoolRoute | undefined, dumpsRedirects: boolean) {
     this.pace = pace;
@@ -72,13 +83,21 @@ export class Call {
   /** Another attempt: free to take another route, unless it is to stay on one. */
   again(): void {
     this.attempts++;
+    this.sentBefore = this.sends;
     if (!this.sticky) this.pin = undefined;
     this.retryAfterMs = undefined;
+    this.outcome = undefined;
+    this.failure = undefined;
+  }
+
+  /** Nothing of this attempt has reached a target. */
+  get unsent(): boolean {
+    return this.sends === this.sentBefore;
   }
 
   info(): ExchangeInfo {
     const { route } = this;
-    const live = this.live?.();
+    const live = this.live?.bytes();
     return {
       target: this.target,
       tier: this.tier,

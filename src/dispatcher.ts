@@ -1,6 +1,7 @@
 import { Dispatcher } from 'undici';
 import { Call } from './call.ts';
 import type { Engine } from './engine.ts';
+import { showAs } from './inspect.ts';
 
 /**
  * The manager as an undici Dispatcher: every dispatch is admitted, sent and observed on its own.
@@ -16,6 +17,7 @@ export class PacedDispatcher extends Dispatcher {
     // Not enumerable: a dispatcher ends up in options that people print.
     Object.defineProperty(this, 'engine', { value: engine });
     Object.defineProperty(this, 'end', { value: end });
+    showAs(this, () => 'PacedDispatcher {}');
   }
 
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {

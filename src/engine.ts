@@ -3,7 +3,7 @@ import { Admission, type TargetQueue } from './admission.ts';
 import type { Call } from './call.ts';
 import type { Clock } from './clock.ts';
 import { egressKey } from './egress-key.ts';
-import { ClosedError, GatewayError, StoreError } from './errors.ts';
+import { ClosedError, ConfigError, GatewayError, StoreError } from './errors.ts';
 import { Events } from './events.ts';
 import { Exchange } from './exchange.ts';
 import { type Carrier, carrier } from './gateway/agents.ts';
@@ -52,7 +52,11 @@ export class Engine {
   private readonly named = new Map<string, PoolRoute>();
   private readonly probes = new WeakMap<PoolRoute, Promise<void>>();
   private drained: (() => void) | undefined;
+  /** Calls of fetch under way, between their exchanges too. */
+  private calls = 0;
+  /** No new calls; and then nothing at all any more. */
   closed = false;
+  private ended = false;
 
   constructor(options: ResolvedOptions) {
     const { clock, timeouts } = options;
@@ -76,11 +80,23 @@ export class Engine {
   /** Sends one request, paced. */
   dispatch(call: Call, options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     const exchange = new Exchange(this, call, options, handler);
-    if (this.closed) {
+    // The further hops and attempts of a call that was there before are part of what is drained.
+    if (this.ended || (this.closed && call.attempts === 0)) {
       handler.onRequestStart?.(undefined as never, null);
       handler.onResponseError?.(undefined as never, new ClosedError());
     } else exchange.start();
     return true;
+  }
+
+  /** A call of fetch begins; to be followed by `finish`. */
+  begin(): void {
+    if (this.closed) throw new ClosedError();
+    this.calls++;
+  }
+
+  finish(): void {
+    this.calls--;
+    this.exchangeOver();
   }
 
   classify(url: string, tier: string | undefined): Target {
@@ -88,9 +104,9 @@ export class Engine {
     return this.options.tiers(tier).classify(url);
   }
 
-  pool(name: string): Pool {
+  pool(name: string, option = 'pace.pool'): Pool {
     const pool = this.pools.get(name);
-    if (pool === undefined) throw invalid('pace.pool', [...this.pools.keys()].join(', '), name);
+    if (pool === undefined) throw invalid(option, `one of ${[...this.pools.keys()].join(', ')}`, name);
     return pool;
   }
 
@@ -113,7 +129,11 @@ export class Engine {
     let route = this.named.get(key);
     if (route === undefined || route.closed || route.expiresAt <= this.clock.now()) {
       if (route !== undefined) this.endSession(route);
-      for (const [other, old] of this.named) if (old.expiresAt <= this.clock.now()) this.named.delete(other);
+      for (const [other, old] of this.named) {
+        if (old.expiresAt > this.clock.now()) continue;
+        this.endSession(old);
+        this.named.delete(other);
+      }
       route = this.openSession(pool, id);
       this.named.set(key, route);
     }
@@ -121,6 +141,12 @@ export class Engine {
   }
 
   openSession(pool: Pool, id: string | undefined): PoolRoute {
+    if (this.closed) throw new ClosedError();
+    if (pool.options.rotation === 'per-request') {
+      throw new ConfigError(`session: expected a pool with sessions, got '${pool.name}', which rotates per request`, {
+        option: 'session.pool',
+      });
+    }
     const route = pool.stick(id);
     if (route.session !== undefined)
       this.events.emit('session', { pool: pool.name, session: route.session, state: 'open' });
@@ -221,21 +247,24 @@ export class Engine {
   }
 
   exchangeOver(): void {
-    if (this.exchanges.size === 0) this.drained?.();
+    if (this.exchanges.size === 0 && this.calls === 0) this.drained?.();
   }
 
-  /** Lets what runs come to its end, cuts bodies that nobody reads, then frees everything. */
+  /** Lets what runs come to its end (with `force`, cuts it), cuts bodies that nobody reads, then frees everything. */
   async close(force: boolean): Promise<void> {
     this.closed = true;
-    this.admission.close(force ? new ClosedError() : undefined);
     if (!force) await this.drain();
+    this.ended = true;
+    const error = new ClosedError();
+    this.admission.close(error);
+    for (const exchange of [...this.exchanges]) exchange.cut(error);
     await this.carriers.destroy();
     if (this.options.ownsStore) await this.options.store.close();
   }
 
   private async drain(): Promise<void> {
     const { clock } = this;
-    while (this.exchanges.size > 0) {
+    while (!this.ended && (this.exchanges.size > 0 || this.calls > 0)) {
       const before = new Map([...this.exchanges].map((exchange) => [exchange, exchange.progress]));
       const { promise, resolve } = Promise.withResolvers<void>();
       this.drained = resolve;
@@ -244,6 +273,7 @@ export class Engine {
       clock.clearTimeout(timer);
       this.drained = undefined;
       const alive = [...this.exchanges];
+      if (this.calls > 0) continue;
       if (alive.every((exchange) => exchange.answered && before.get(exchange) === exchange.progress)) return;
     }
   }

@@ -1,6 +1,7 @@
 import { channel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
 import type { Outcome } from './store/store.ts';
+import { invalid } from './validate.ts';
 
 /** What can be listened to with `proxies.on(name, listener)`; the same objects go to the diagnostics channel `paceline:<name>`. */
 export interface PacelineEvents {
@@ -47,6 +48,10 @@ export interface PacelineEvents {
 
 export type PacelineEventName = keyof PacelineEvents;
 
+const NAMES: readonly PacelineEventName[] = [
+  ...(['admit', 'settle', 'retry', 'cooldown', 'egress', 'refuse', 'session', 'store-error'] as const),
+];
+
 const CHANNELS = new Map<string, ReturnType<typeof channel>>();
 
 function channelOf(name: string): ReturnType<typeof channel> {
@@ -62,7 +67,14 @@ function channelOf(name: string): ReturnType<typeof channel> {
 export class Events {
   private readonly emitter = new EventEmitter();
 
+  constructor() {
+    // Ten listeners are no leak here: each part of an application may have its own.
+    this.emitter.setMaxListeners(0);
+  }
+
   on<N extends PacelineEventName>(name: N, listener: (event: PacelineEvents[N]) => void): () => void {
+    if (!NAMES.includes(name)) throw invalid('event', `one of ${NAMES.join(', ')}`, name);
+    if (typeof listener !== 'function') throw invalid('listener', 'a function', listener);
     this.emitter.on(name, listener);
     return () => {
       this.emitter.off(name, listener);

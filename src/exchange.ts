@@ -6,6 +6,7 @@ import type { Call } from './call.ts';
 import type { TimerHandle } from './clock.ts';
 import type { Engine } from './engine.ts';
 import { GatewayError } from './errors.ts';
+import { isCallersFault } from './failure.ts';
 import type { Dial } from './gateway/dial.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
 import type { Gate, TunnelClient } from './gateway/tunnels.ts';
@@ -20,6 +21,11 @@ const DIALING = 1;
 const SENT = 2;
 const ANSWERED = 3;
 const OVER = 4;
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** How much of an unwanted body is read to keep its tunnel, in bytes; a longer one costs more than another tunnel. */
+const MOST_DUMPED = 131_072;
 
 /** The tunnel's exit must not be used now: the request goes back to the queue, nothing was sent. */
 class EgressRefused extends Error {
@@ -47,7 +53,7 @@ class PendingController implements Dispatcher.DispatchController {
   }
 
   abort(reason: Error): void {
-    if (this.aborted) return;
+    if (this.aborted || this.exchange.dumping) return;
     this.aborted = true;
     this.reason = reason;
     if (this.real !== undefined) this.real.abort(reason);
@@ -83,7 +89,11 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
   private leaveCarrier: (() => void) | undefined;
   private sentAt = 0;
   private counted: Dial | undefined;
-  private dumping = false;
+  /** Time in the queue. */
+  private waitedMs = 0;
+  /** Nobody wants the rest of the body: it is read and thrown away here, so that the tunnel may carry the next request. */
+  dumping = false;
+  private dumped = 0;
   /** Moves with every piece of the response: how `close()` tells a body that flows from one nobody reads. */
   progress = 0;
 
@@ -114,6 +124,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
   start(): void {
     const { engine, call, options, handler } = this;
     engine.exchanges.add(this);
+    call.failure = undefined;
     handler.onRequestStart?.(this.controller, null);
     if (this.state === OVER) return;
     try {
@@ -137,12 +148,11 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
 
   granted(grant: Grant): void {
     const { engine, call } = this;
-    const waitedMs = engine.clock.now() - this.queuedAt;
+    this.waited();
     this.state = DIALING;
     this.grant = grant;
     this.route = grant.route as PoolRoute;
     call.route = this.route;
-    call.waitedMs += waitedMs;
     // Hops stay where the first one left from: a site may tie its redirects to the address.
     if (this.route.weight === 1) call.pin = this.route;
     const { carrier, done } = engine.carriers.use(this.route);
@@ -162,8 +172,14 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
   }
 
   refused(error: Error): void {
-    this.call.waitedMs += this.engine.clock.now() - this.queuedAt;
+    this.waited();
     this.fail(error);
+  }
+
+  private waited(): void {
+    const ms = this.engine.clock.now() - this.queuedAt;
+    this.waitedMs += ms;
+    this.call.waitedMs += ms;
   }
 
   private send(carrier: {
@@ -256,7 +272,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
     this.counted = this.client?.tunnel;
     call.sends++;
     call.egress = grant.egress;
-    call.live = () => this.bytes();
+    call.live = this;
     if (engine.events.wants('admit')) {
       engine.events.emit('admit', {
         target: this.target.name,
@@ -264,7 +280,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
         pool: this.pool.name,
         session: this.route.session,
         egress: grant.egress,
-        waitedMs: call.waitedMs,
+        waitedMs: this.waitedMs,
       });
     }
     if (this.controller.paused) controller.pause();
@@ -303,7 +319,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
   ): void {
     if (status >= 200) {
       this.answer(status, headers);
-      this.dumping = this.call.dumpsRedirects && status >= 300 && status < 400 && headers.location !== undefined;
+      this.dumping = this.call.dumpsRedirects && headers.location !== undefined && REDIRECTS.has(status);
     }
     this.handler.onResponseStart?.(controller, status, headers, message);
   }
@@ -311,12 +327,18 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.progress++;
     if (!this.dumping) this.handler.onResponseData?.(controller, chunk);
+    else if ((this.dumped += chunk.length) > MOST_DUMPED) controller.abort(new Error('too long to be thrown away'));
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController, trailers: IncomingHttpHeaders): void {
     if (this.state === OVER) return;
     this.over();
-    this.handler.onResponseEnd?.(controller, trailers);
+    try {
+      this.handler.onResponseEnd?.(controller, trailers);
+    } catch (error) {
+      // As undici does it: its retry interceptor counts on that.
+      this.handler.onResponseError?.(controller, error as Error);
+    }
   }
 
   onResponseError(controller: Dispatcher.DispatchController | undefined, error: Error): void {
@@ -332,7 +354,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
     const { engine, call } = this;
     if (this.state === DIALING) {
       // The target never saw it: the slot goes back as if it had never been taken.
-      const outcome = error instanceof GatewayError ? 'gateway-error' : 'network-error';
+      const outcome: Outcome =
+        error instanceof GatewayError ? 'gateway-error' : isCallersFault(error) ? 'ignored' : 'network-error';
       call.outcome = outcome;
       engine.failedDial(this.route, this.pool, error);
       engine.admission.cancel(this.queue, this.grant);
@@ -345,7 +368,23 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
       this.report(outcome, undefined, engine.clock.now() - this.sentAt);
     }
     this.over();
+    // The call has gone on, to where the redirect leads or to another attempt: what becomes of the body must not end that.
+    if (this.dumping) return;
+    call.failure = error;
     this.handler.onResponseError?.((controller ?? this.controller) as Dispatcher.DispatchController, error);
+  }
+
+  /** The manager ends, and this with it. */
+  cut(reason: Error): void {
+    this.dumping = false;
+    this.controller.abort(reason);
+  }
+
+  /** The rest of the body is not wanted. Called before it is cancelled, which would cut the tunnel. */
+  dump(): void {
+    if (this.state !== ANSWERED) return;
+    this.dumping = true;
+    this.controller.resume();
   }
 
   /** The caller gave up before undici had the request. */
@@ -372,7 +411,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
     this.leaveCarrier = undefined;
     this.state = WAITING;
     this.queuedAt = engine.clock.now();
-    if (!call.sticky && call.sends === 0) call.pin = undefined;
+    if (!call.sticky && call.unsent) call.pin = undefined;
     engine.admission.finished(this.queue, this.pool);
     engine.admission.take(this, this.queue, this.pool, call.pin, true);
     engine.admission.wake(this.queue);
@@ -402,7 +441,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
 
   private report(outcome: Outcome, status: number | undefined, latencyMs: number): void {
     const { engine, target, pool, route, grant } = this;
-    engine.stats.settled(target.name, pool.name, grant.egress, outcome, latencyMs, this.call.waitedMs);
+    engine.stats.settled(target.name, pool.name, grant.egress, outcome, latencyMs, this.waitedMs);
     if (!engine.events.wants('settle')) return;
     engine.events.emit('settle', {
       target: target.name,
@@ -435,17 +474,20 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
       call.bytesSent += sent;
       call.bytesReceived += received;
       engine.stats.transferred(this.target.name, this.pool.name, sent, received);
-      call.live = undefined;
       this.counted?.count();
     }
     this.releaseTunnel();
     this.leaveCarrier?.();
     if (before !== WAITING) engine.admission.finished(this.queue, this.pool);
-    call.onEnd?.();
+    if (call.live === this) {
+      call.live = undefined;
+      call.onEnd?.();
+    }
     engine.exchangeOver();
   }
 
   private fail(error: Error): void {
+    this.call.failure = error;
     this.over();
     this.handler.onResponseError?.(this.controller as Dispatcher.DispatchController, error);
   }
@@ -456,7 +498,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
     this.dial = undefined;
   }
 
-  private bytes(): { sent: number; received: number } {
+  bytes(): { sent: number; received: number } {
     return this.counted?.sinceCount() ?? { sent: 0, received: 0 };
   }
 }

@@ -2,15 +2,15 @@ import { type Dispatcher, Dispatcher1Wrapper, type Request, type RequestInit, ty
 import type { ExchangeInfo, PaceOptions } from './call.ts';
 import { PacedDispatcher } from './dispatcher.ts';
 import { Engine } from './engine.ts';
-import { ConfigError } from './errors.ts';
 import type { PacelineEventName, PacelineEvents } from './events.ts';
 import { Fetcher } from './fetch.ts';
+import { checkSessionId } from './gateway/template.ts';
 import { showAs } from './inspect.ts';
 import { type ProxyManagerOptions, resolveOptions } from './options.ts';
 import { Session, type SessionOptions } from './session.ts';
 import type { TrafficStats } from './stats.ts';
 import type { TargetSnapshot } from './store/store.ts';
-import { invalid } from './validate.ts';
+import { invalid, knownOnly } from './validate.ts';
 
 /** What the global fetch takes: a string, a URL, or a Request, undici's or Node's own. */
 export type FetchInput = string | URL | Request | globalThis.Request;
@@ -65,6 +65,7 @@ export class ProxyManager {
   readonly #fetcher: Fetcher;
   #dispatcher: PacedDispatcher | undefined;
   #closing: Promise<void> | undefined;
+  #forced = false;
 
   constructor(options: ProxyManagerOptions = {}) {
     this.#engine = new Engine(resolveOptions(options));
@@ -80,17 +81,8 @@ export class ProxyManager {
    * @throws {GatewayError} when the gateway refuses for good · {RetriesExhaustedError} when every attempt failed
    * @throws {QueueTimeoutError} | {DeadlineError} when a time limit passed · TypeError as fetch does
    */
-  readonly fetch = async (input: FetchInput, init?: FetchInit): Promise<Response> => {
-    const pace = init?.pace;
-    const id = pace?.session;
-    if (id === undefined) return this.#fetcher.fetch(input, init as { pace?: PaceOptions });
-    const url = typeof input === 'string' ? input : input instanceof URL ? input.href : input.url;
-    return this.#fetcher.fetch(
-      input,
-      init as { pace?: PaceOptions },
-      this.#engine.namedSession(url, id, pace?.tier, pace?.pool),
-    );
-  };
+  readonly fetch = (input: FetchInput, init?: FetchInit): Promise<Response> =>
+    this.#fetcher.fetch(input, init as { pace?: PaceOptions });
 
   /**
    * Paces somebody else's fetch; it must take `dispatcher` (Node's own does, undici's does).
@@ -103,17 +95,11 @@ export class ProxyManager {
   ): (input: FetchInput, init?: FetchInit) => Promise<R> {
     if (typeof fetchLike !== 'function') throw invalid('fetchLike', 'a function', fetchLike);
     return (input, init) =>
-      this.#fetcher.run(input, init as { pace?: PaceOptions }, undefined, (request, dispatcher, signal) =>
-        fetchLike(
-          request.input as never,
-          {
-            ...request.init,
-            // Node 22 and 24 bring an older undici, which speaks another handler interface.
-            dispatcher: new Dispatcher1Wrapper(dispatcher),
-            ...(signal && { signal }),
-          } as never,
-        ),
-      );
+      this.#fetcher.fetchThrough(input, init as { pace?: PaceOptions }, (request) => {
+        // Node 22 and 24 bring an older undici, which speaks another handler interface.
+        const dispatcher = new Dispatcher1Wrapper(request.init.dispatcher!);
+        return fetchLike(request.input as never, { ...request.init, dispatcher } as never);
+      });
   }
 
   /** The manager as an undici Dispatcher: paced, not retried. For `undici.request(url, { dispatcher })` and `setGlobalDispatcher`. */
@@ -124,13 +110,12 @@ export class ProxyManager {
 
   /** Opens a sticky session: one exit for all its requests. */
   session(options: SessionOptions = {}): Session {
-    const pool = options.pool === undefined ? this.#engine.allPools().next().value! : this.#engine.pool(options.pool);
-    if (pool.options.rotation === 'per-request') {
-      throw new ConfigError(`session: expected a pool with sessions, got '${pool.name}', which rotates per request`, {
-        option: 'session.pool',
-      });
-    }
-    return new Session(this.#engine, this.#fetcher, pool, options.id);
+    knownOnly('session', options, ['id', 'pool']);
+    const { id, pool } = options;
+    if (id !== undefined) checkSessionId('session.id', id);
+    const first = this.#engine.allPools().next().value!;
+    const from = pool === undefined ? first : this.#engine.pool(pool, 'session.pool');
+    return new Session(this.#engine, this.#fetcher, from, id);
   }
 
   /** What is known of a response's way; `undefined` for responses of others. */
@@ -162,10 +147,14 @@ export class ProxyManager {
 
   /**
    * Takes no more requests, lets those there are come to their end, and frees every socket and timer.
-   * With `force`, those still waiting fail at once with a `ClosedError`. A body that nobody reads is cut after a second.
+   * With `force`, also when it comes second, they fail at once with a `ClosedError`. A body that nobody reads is cut after a second.
    */
   close(options: { readonly force?: boolean } = {}): Promise<void> {
-    this.#closing ??= this.#engine.close(options.force === true);
+    const force = options.force === true;
+    if (force) this.#fetcher.stop();
+    if (this.#closing === undefined) this.#closing = this.#engine.close(force);
+    else if (force && !this.#forced) this.#closing = Promise.all([this.#closing, this.#engine.close(true)]).then(() => {});
+    this.#forced ||= force;
     return this.#closing;
   }
 

@@ -8,8 +8,9 @@ import type { Classify } from './outcome.ts';
 import { type MemoryStore, memoryStore } from './store/memory.ts';
 import type { Store } from './store/store.ts';
 import { type TargetClassifier, targetClassifier } from './target/classifier.ts';
+import { builtinTiers } from './target/tiers.ts';
 import type { TargetRule, TierOptions } from './target/types.ts';
-import { count, invalid, nonNegative, positive, within } from './validate.ts';
+import { count, invalid, knownOnly, nonNegative, positive, within } from './validate.ts';
 
 /** How failed attempts are tried again. */
 export interface RetryOptions {
@@ -84,6 +85,7 @@ export interface ResolvedOptions {
   readonly pools: readonly ResolvedPool[];
   readonly classifier: TargetClassifier;
   readonly tiers: (name: string) => TargetClassifier;
+  readonly tierNames: ReadonlySet<string>;
   readonly store: Store | MemoryStore;
   readonly ownsStore: boolean;
   readonly retry: Required<Omit<RetryOptions, 'methods'>> & { readonly methods: ReadonlySet<string> };
@@ -101,19 +103,26 @@ export interface ResolvedOptions {
   readonly transport: Transport | undefined;
 }
 
-const KNOWN = new Set([
+const KNOWN = [
   ...['gateway', 'params', 'pools', 'targets', 'tiers', 'defaultTier', 'store', 'retry', 'timeouts', 'headers'],
   ...['classify', 'requestTls', 'proxyTls', 'clock', 'random', 'transport'],
-]);
+];
+const KNOWN_RETRY = ['attempts', 'baseMs', 'capMs', 'methods', 'ratio', 'maxRetryAfterMs'];
+const KNOWN_TIMEOUTS = ['connectMs', 'headersMs', 'bodyMs', 'totalMs', 'queueMs'];
+const KNOWN_RULE = ['match', 'name', 'tier', 'pools', 'budget', 'rate', 'concurrency', 'scope'];
 const RETRY_METHODS = ['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE', 'QUERY'];
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 /** Checks everything a caller can get wrong, and fills in the defaults. */
 export function resolveOptions(options: ProxyManagerOptions): ResolvedOptions {
-  if (typeof options !== 'object' || options === null) throw invalid('options', 'an object', options);
-  for (const name of Object.keys(options)) {
-    if (!KNOWN.has(name)) throw invalid(name, `one of ${[...KNOWN].join(', ')}`, 'an unknown option');
+  knownOnly('options', options, KNOWN);
+  for (const name of ['random', 'classify', 'transport'] as const) {
+    if (options[name] !== undefined && typeof options[name] !== 'function') {
+      throw invalid(name, 'a function', options[name]);
+    }
   }
+  hasMethods('clock', options.clock, ['now', 'wallNow', 'setTimeout', 'clearTimeout']);
+  hasMethods('store', options.store, ['reserve', 'bind', 'settle', 'cancel', 'inspect', 'close']);
   const clock = options.clock ?? systemClock;
   const random = options.random ?? Math.random;
   const pools = resolvePools(options);
@@ -121,13 +130,9 @@ export function resolveOptions(options: ProxyManagerOptions): ResolvedOptions {
     ...(options.targets === undefined ? undefined : { rules: options.targets, rulesOption: 'targets' }),
     ...(options.tiers === undefined ? undefined : { tiers: options.tiers }),
   };
-  const names = new Set(pools.map((pool) => pool.name));
-  options.targets?.forEach((rule, i) => {
-    for (const pool of rule.pools ?? []) {
-      if (!names.has(pool)) throw invalid(`targets[${i}].pools`, `names among ${[...names].join(', ')}`, pool);
-    }
-  });
-  const classifier = targetClassifier({ ...shared, ...(options.defaultTier && { defaultTier: options.defaultTier }) });
+  const { defaultTier } = options;
+  const classifier = targetClassifier({ ...shared, ...(defaultTier !== undefined && { defaultTier }) });
+  checkRules(options, new Set(pools.map((pool) => pool.name)));
   const byTier = new Map<string, TargetClassifier>();
   return {
     pools,
@@ -140,6 +145,7 @@ export function resolveOptions(options: ProxyManagerOptions): ResolvedOptions {
       }
       return own;
     },
+    tierNames: new Set([...Object.keys(builtinTiers), ...Object.keys(options.tiers ?? {})]),
     store: options.store ?? memoryStore({ clock, random }),
     ownsStore: options.store === undefined,
     retry: resolveRetry(options.retry),
@@ -152,7 +158,30 @@ export function resolveOptions(options: ProxyManagerOptions): ResolvedOptions {
   };
 }
 
+/** What the classifier, which has checked the rest, does not look at: the pools, and names it does not know. */
+function checkRules({ targets = [], tiers = {} }: ProxyManagerOptions, pools: ReadonlySet<string>): void {
+  for (const [i, rule] of targets.entries()) {
+    knownOnly(`targets[${i}]`, rule, KNOWN_RULE);
+    if (rule.budget !== undefined) knownOnly(`targets[${i}].budget`, rule.budget, ['limit', 'windowMs', 'spacing']);
+    if (rule.rate !== undefined) knownOnly(`targets[${i}].rate`, rule.rate, ['limit', 'windowMs', 'burst']);
+    for (const pool of rule.pools ?? []) {
+      if (!pools.has(pool)) throw invalid(`targets[${i}].pools`, `names among ${[...pools].join(', ')}`, pool);
+    }
+  }
+  for (const [name, tier] of Object.entries(tiers)) {
+    knownOnly(`tiers.${name}`, tier, ['budget', 'poolType']);
+    if (tier.budget !== undefined) knownOnly(`tiers.${name}.budget`, tier.budget, ['limit', 'windowMs', 'spacing']);
+  }
+}
+
+function hasMethods(option: string, value: unknown, methods: readonly string[]): void {
+  if (value === undefined) return;
+  const complete = methods.every((name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function');
+  if (!complete) throw invalid(option, `an object with ${methods.join(', ')}`, value);
+}
+
 function resolveRetry(retry: RetryOptions = {}): ResolvedOptions['retry'] {
+  knownOnly('retry', retry, KNOWN_RETRY);
   const baseMs = nonNegative('retry.baseMs', retry.baseMs ?? 1000, 'milliseconds');
   const capMs = nonNegative('retry.capMs', retry.capMs ?? 60_000, 'milliseconds');
   if (capMs < baseMs) throw invalid('retry.capMs', `milliseconds ≥ retry.baseMs (${baseMs})`, capMs);
@@ -171,6 +200,7 @@ function resolveRetry(retry: RetryOptions = {}): ResolvedOptions['retry'] {
 }
 
 function resolveTimeouts(timeouts: TimeoutOptions = {}): ResolvedOptions['timeouts'] {
+  knownOnly('timeouts', timeouts, KNOWN_TIMEOUTS);
   const ms = (name: keyof TimeoutOptions, standard: number): number =>
     Math.ceil(positive(`timeouts.${name}`, timeouts[name] ?? standard, 'milliseconds'));
   return {
@@ -183,6 +213,10 @@ function resolveTimeouts(timeouts: TimeoutOptions = {}): ResolvedOptions['timeou
 }
 
 function resolveHeaders(headers: Readonly<Record<string, string>> = {}): [string, string][] {
+  // Headers, a Map or a list of pairs have no keys: their content would be lost without a word.
+  if (typeof headers !== 'object' || headers === null || Symbol.iterator in headers) {
+    throw invalid('headers', 'an object of names and values', headers);
+  }
   return Object.entries(headers).map(([name, value]) => {
     if (!TOKEN.test(name)) throw invalid('headers', 'valid header names', name);
     // biome-ignore lint/suspicious/noControlCharactersInRegex: the very thing to be kept out

@@ -34,31 +34,29 @@ export function prepareRequest(
   const { pace: _, dispatcher, ...own } = isRequest(init) ? takeApart(init) : (init ?? {});
   if (dispatcher != null) throw invalid('dispatcher', 'none, since the manager decides how a request leaves', dispatcher);
   const given = isRequest(input) ? input : undefined;
+  const signal = own.signal === undefined ? given?.signal : (own.signal ?? undefined);
+  // A Request's body is a stream, even of one that was made from a string.
+  const held = given?.body && own.body == null && !given.bodyUsed ? holdBody(given.body as never, signal) : undefined;
   const merged: Record<string, unknown> & RequestInit = own;
   let target = input as string | URL | Request;
   if (given !== undefined && (foreign || !(given instanceof Request))) {
-    Object.assign(merged, { ...takeApart(given), ...own });
+    for (const [name, value] of Object.entries(takeApart(given))) {
+      if (merged[name] === undefined) merged[name] = value;
+    }
     target = given.url;
   }
   if (defaults.length > 0) merged.headers = withDefaults(merged.headers ?? given?.headers, defaults);
   if (!foreign && isForeignFormData(merged.body)) merged.body = adoptFormData(merged.body);
-  const signal = own.signal === undefined ? given?.signal : (own.signal ?? undefined);
-  // A Request's body is a stream, even of one that was made from a string.
-  const stream = own.body == null && given?.body ? given.body : undefined;
-  const held =
-    stream === undefined || given?.bodyUsed
-      ? undefined
-      : holdBody(stream as ReadableStream<Uint8Array>, signal).then((body) => {
-          merged.body = body;
-          if (body instanceof ReadableStream) merged.duplex = 'half';
-        });
   return {
     input: target,
     init: merged,
     method: (merged.method ?? given?.method ?? 'GET').toUpperCase(),
     signal,
     dumpsRedirects: (merged.redirect ?? given?.redirect ?? 'follow') !== 'manual',
-    ready: held,
+    ready: held?.then((body) => {
+      merged.body = body;
+      merged.duplex = 'half';
+    }),
     replayable: () => isReplayable(merged.body),
   };
 }
@@ -81,7 +79,8 @@ function takeApart(request: Request): RequestInit & { pace?: undefined } {
   return {
     method: request.method,
     headers: [...request.headers] as [string, string][],
-    ...(request.body && { body: request.body as never, duplex: 'half' as const }),
+    body: request.body,
+    duplex: 'half',
     redirect: request.redirect,
     signal: request.signal,
     credentials: request.credentials,

@@ -27,7 +27,14 @@ export interface RetryPolicy {
   readonly backoff: (retry: number) => number;
 }
 
+/** Not 500: that is a fault in the target's code more often than a state that passes. */
 const RETRIED_STATUS: ReadonlySet<number> = new Set([429, 502, 503, 504]);
+
+/** Whether the answer is one that goes away by itself, or elsewhere. What the caller's own `classify` makes of it counts. */
+function mayPass({ status, outcome }: AttemptResult): boolean {
+  if (outcome === 'target-error') return RETRIED_STATUS.has(status!);
+  return outcome === 'rate-limited' || outcome === 'gateway-error' || outcome === 'network-error';
+}
 
 /**
  * Milliseconds before the next attempt, or `undefined` for none. Pure.
@@ -42,7 +49,7 @@ export function retryDelayMs(result: AttemptResult, policy: RetryPolicy): number
     if (result.unsent) return result.attempts === 1 ? 0 : policy.backoff(retry - 1);
     return policy.idempotent ? policy.backoff(retry) : undefined;
   }
-  if (!RETRIED_STATUS.has(result.status) || !policy.idempotent) return undefined;
+  if (!mayPass(result) || !policy.idempotent) return undefined;
   const { retryAfterMs = 0 } = result;
   if (result.outcome === 'rate-limited') {
     return !result.elsewhere && retryAfterMs > policy.maxRetryAfterMs ? undefined : 0;

@@ -1,12 +1,14 @@
+import type { Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici';
 import type { Clock } from '../clock.ts';
 import { GatewayError } from '../errors.ts';
 import type { Dial } from './dial.ts';
 import { type Dialer, httpDialer } from './dialer.ts';
+import { type Connect, lostTunnel, type OpenTunnel, type TunnelSettings } from './dialing.ts';
 import { socksDialer } from './socks.ts';
 import type { ProxyEndpoint } from './template.ts';
-import { type Connect, type Gate, kGate, type OpenTunnel, OriginTunnels, type TunnelSettings } from './tunnels.ts';
+import { type Gate, kGate, OriginTunnels } from './tunnels.ts';
 
 /** What carries the requests of one route. */
 export interface Carrier {
@@ -107,13 +109,15 @@ function directAgent(options: CarrierOptions): Dispatcher {
 }
 
 /** Asks whether the tunnel's exit may be used, before a byte goes to the target. */
-async function checked(dial: Dial, socket: { destroy(): void }): Promise<void> {
+async function checked(dial: Dial, socket: Socket): Promise<void> {
   try {
     await dial.verify?.();
   } catch (error) {
     socket.destroy();
     throw error;
   }
+  // Gone while a remote store was asked: TLS would wait for it in vain.
+  if (socket.destroyed) throw lostTunnel(socket.errored);
 }
 
 function tunnelSettings(proxy: ProxyEndpoint | undefined, { clock, connectMs, pool }: CarrierOptions): TunnelSettings {

@@ -44,7 +44,13 @@ export class Carriers {
         if (over) return;
         over = true;
         one.users--;
-        if (one.leaving && one.users === 0) this.end(one);
+        if (one.users > 0) return;
+        // Of a session that was given up before its last requests had their turn.
+        if (route.closed && this.held.get(route) === one) {
+          this.held.delete(route);
+          one.leaving = true;
+        }
+        if (one.leaving) this.end(one);
       },
     };
   }

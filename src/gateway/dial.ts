@@ -43,7 +43,9 @@ export class Dial {
 
   opened(socket: Socket): void {
     this.socket = socket;
-    if (this.reason !== undefined) socket.on('error', () => {}).destroy();
+    // Between those who listen in turn (http, our checks, TLS, undici) nobody does; an error must not end the process then.
+    socket.on('error', () => {});
+    if (this.reason !== undefined) socket.destroy();
   }
 
   answered(status: number, headers: IncomingHttpHeaders): void {
@@ -67,7 +69,8 @@ export class Dial {
   abort(reason: Error): void {
     if (this.over || this.reason !== undefined) return;
     this.reason = reason;
-    for (const listener of this.listeners) listener(reason);
-    this.socket?.on('error', () => {}).destroy();
+    // A copy: the first of them finishes the dial, which forgets the others.
+    for (const listener of [...this.listeners]) listener(reason);
+    this.socket?.destroy();
   }
 }

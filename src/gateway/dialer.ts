@@ -1,6 +1,6 @@
 import http, { type IncomingHttpHeaders } from 'node:http';
 import https from 'node:https';
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import { GatewayError, type GatewayErrorKind } from '../errors.ts';
 import type { Dial } from './dial.ts';
@@ -25,7 +25,10 @@ export function httpDialer(proxy: ProxyEndpoint, pool: string, proxyTls: Connect
         const headers: Record<string, string> = { host: authority, 'proxy-connection': 'keep-alive' };
         if (authorization !== undefined) headers['proxy-authorization'] = authorization;
         const options = {
-          ...(proxy.protocol === 'https:' ? { servername: proxy.hostname, ...proxyTls } : undefined),
+          // Else node would take the target's name from the Host header. An address is no name, and may not be sent as one.
+          ...(proxy.protocol === 'https:'
+            ? { servername: isIP(proxy.hostname) ? '' : proxy.hostname, ...proxyTls }
+            : undefined),
           method: 'CONNECT',
           hostname: proxy.hostname,
           port: proxy.port,

@@ -1,11 +1,12 @@
 import type { ConnectionOptions } from 'node:tls';
 import { ConfigError } from '../errors.ts';
 import type { PoolType } from '../target/types.ts';
-import { count, invalid, positive } from '../validate.ts';
+import { count, invalid, knownOnly, positive } from '../validate.ts';
 import {
   compileTemplate,
+  functionTemplate,
   type GatewayFunction,
-  type GatewayTemplate,
+  type GatewayParams,
   type ProxyEndpoint,
   parseProxyUrl,
 } from './template.ts';
@@ -52,7 +53,7 @@ export interface ResolvedPool {
   readonly name: string;
   readonly type: PoolType;
   readonly way:
-    | { readonly kind: 'gateway'; url: GatewayTemplate['url'] }
+    | { readonly kind: 'gateway'; endpoint(params: GatewayParams): ProxyEndpoint }
     | { readonly kind: 'static'; readonly proxies: readonly ProxyEndpoint[] }
     | { readonly kind: 'direct' };
   readonly params: Readonly<Record<string, string>>;
@@ -79,14 +80,16 @@ interface Shorthand {
 const TYPES: readonly PoolType[] = ['direct', 'datacenter', 'residential', 'mobile', 'static'];
 const CONCURRENCY = { direct: 50, datacenter: 50, residential: 30, mobile: 16, static: 20 } as const;
 const KNOWN_HEADERS = ['x-brd-ip', 'x-egress-ip'];
-const KNOWN = new Set([
+const KNOWN = [
   ...['type', 'gateway', 'params', 'proxies', 'direct', 'rotation', 'maxSessions', 'sessionTtlMs', 'concurrency'],
   ...['egress', 'poolSize', 'requestTls', 'proxyTls'],
-]);
+];
 
 /** The pools of a manager; one direct pool when none is given. */
 export function resolvePools(options: Shorthand): ResolvedPool[] {
   const { gateway, params, pools = {}, requestTls, proxyTls } = options;
+  if (typeof pools !== 'object' || pools === null || Array.isArray(pools)) throw invalid('pools', 'an object', pools);
+  if (params !== undefined && gateway === undefined) throw invalid('params', 'none without gateway', params);
   const tls = { ...(requestTls && { requestTls }), ...(proxyTls && { proxyTls }) };
   const resolved: ResolvedPool[] = [];
   if (gateway !== undefined) {
@@ -95,27 +98,31 @@ export function resolvePools(options: Shorthand): ResolvedPool[] {
         option: 'pools.default',
       });
     }
-    resolved.push(resolvePool('default', 'gateway', { ...tls, gateway, ...(params && { params }) }));
+    resolved.push(resolvePool('default', 'gateway', { gateway, params }, tls));
   }
   for (const [name, pool] of Object.entries(pools)) {
     if (!/^[A-Za-z0-9_.-]{1,64}$/.test(name)) throw invalid('pools', 'names of 1 to 64 of A–Z a–z 0–9 . _ -', name);
-    resolved.push(resolvePool(name, `pools.${name}.gateway`, { ...tls, ...pool }));
+    resolved.push(resolvePool(name, `pools.${name}.gateway`, pool, tls));
   }
-  if (resolved.length === 0) resolved.push(resolvePool('direct', 'pools.direct', { ...tls, direct: true }));
+  if (resolved.length === 0) resolved.push(resolvePool('direct', 'pools.direct', { direct: true }, tls));
   return resolved;
 }
 
-function resolvePool(name: string, gatewayOption: string, pool: PoolOptions): ResolvedPool {
+function resolvePool(
+  name: string,
+  gatewayOption: string,
+  pool: PoolOptions,
+  tls: Pick<PoolOptions, 'requestTls' | 'proxyTls'>,
+): ResolvedPool {
   const at = `pools.${name}`;
-  for (const key of Object.keys(pool)) {
-    if (!KNOWN.has(key)) throw invalid(`${at}.${key}`, `one of ${[...KNOWN].join(', ')}`, 'an unknown option');
-  }
+  knownOnly(at, pool, KNOWN);
   const ways = [pool.gateway !== undefined, pool.proxies !== undefined, pool.direct === true].filter(Boolean).length;
   if (ways !== 1) throw invalid(at, 'exactly one of gateway, proxies and direct', `${ways} of them`);
   const rotation = pool.rotation ?? 'session';
   if (rotation !== 'session' && rotation !== 'per-request') {
     throw invalid(`${at}.rotation`, "'session' or 'per-request'", rotation);
   }
+  const params = checkParams(gatewayOption.replace(/gateway$/, 'params'), pool.params);
   const { egress } = pool;
   const { egressHeaders, probeUrl } = resolveEgress(`${at}.egress`, egress);
   const { way, type: standardType } = resolveWay(gatewayOption, at, pool, rotation);
@@ -127,7 +134,7 @@ function resolvePool(name: string, gatewayOption: string, pool: PoolOptions): Re
     name,
     type,
     way,
-    params: pool.params ?? {},
+    params,
     rotation,
     maxSessions: count(`${at}.maxSessions`, pool.maxSessions ?? (type === 'mobile' ? 32 : 100)),
     sessionTtlMs: positive(`${at}.sessionTtlMs`, pool.sessionTtlMs ?? 600_000, 'milliseconds'),
@@ -135,8 +142,8 @@ function resolvePool(name: string, gatewayOption: string, pool: PoolOptions): Re
     egressHeaders,
     probeUrl,
     poolSize: pool.poolSize === undefined ? undefined : count(`${at}.poolSize`, pool.poolSize),
-    requestTls: pool.requestTls,
-    proxyTls: pool.proxyTls,
+    requestTls: pool.requestTls ?? tls.requestTls,
+    proxyTls: pool.proxyTls ?? tls.proxyTls,
   };
 }
 
@@ -149,16 +156,23 @@ function resolveWay(
   if (pool.direct === true) return { way: { kind: 'direct' }, type: 'direct' };
   if (pool.proxies !== undefined) {
     if (!Array.isArray(pool.proxies) || pool.proxies.length === 0) {
-      throw invalid(`${at}.proxies`, 'at least one proxy URL', pool.proxies);
+      // A lone URL is not shown: it has a password in it.
+      const got = Array.isArray(pool.proxies) ? 'none' : `something of type ${typeof pool.proxies}`;
+      throw new ConfigError(`${at}.proxies: expected an array of at least one proxy URL, got ${got}`, {
+        option: `${at}.proxies`,
+      });
     }
     const proxies = pool.proxies.map((url: string, i: number) => parseProxyUrl(`${at}.proxies[${i}]`, url));
     return { way: { kind: 'static', proxies }, type: 'static' };
   }
   const { gateway } = pool;
-  if (typeof gateway === 'function')
-    return { way: { kind: 'gateway', url: (p) => String(gateway(p)) }, type: 'residential' };
-  if (typeof gateway !== 'string') throw invalid(gatewayOption, 'a URL template or a function', gateway);
-  const template = compileTemplate(gatewayOption, gateway, pool.params ?? {});
+  if (typeof gateway !== 'string' && typeof gateway !== 'function') {
+    throw invalid(gatewayOption, 'a URL template or a function', gateway);
+  }
+  const template =
+    typeof gateway === 'function'
+      ? functionTemplate(gatewayOption, gateway)
+      : compileTemplate(gatewayOption, gateway, pool.params ?? {});
   if (rotation === 'session' && !template.hasSession) {
     throw new ConfigError(
       `${gatewayOption}: expected {session} in the template, since sessions are asked for; ` +
@@ -166,7 +180,16 @@ function resolveWay(
       { option: gatewayOption },
     );
   }
-  return { way: { kind: 'gateway', url: template.url }, type: 'residential' };
+  const endpoint = (params: GatewayParams): ProxyEndpoint => parseProxyUrl(gatewayOption, template.url(params));
+  return { way: { kind: 'gateway', endpoint }, type: 'residential' };
+}
+
+function checkParams(option: string, params: unknown = {}): Readonly<Record<string, string>> {
+  if (typeof params !== 'object' || params === null) throw invalid(option, 'an object', params);
+  for (const [name, value] of Object.entries(params)) {
+    if (typeof value !== 'string') throw invalid(`${option}.${name}`, 'a string', value);
+  }
+  return params as Readonly<Record<string, string>>;
 }
 
 /** Where every request leaves from another exit, budgets need its name on the CONNECT answer, or the number of exits. */

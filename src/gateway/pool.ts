@@ -3,7 +3,7 @@ import { egressKey } from '../egress-key.ts';
 import type { Route } from '../store/store.ts';
 import { Growth } from './growth.ts';
 import type { ResolvedPool } from './pool-options.ts';
-import { checkSessionId, type ProxyEndpoint, parseProxyUrl } from './template.ts';
+import { checkSessionId, type ProxyEndpoint } from './template.ts';
 
 const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
 /** Eight of 36: what the strictest providers take, and 2.8 · 10¹² of them. */
@@ -52,10 +52,7 @@ export class Pool {
       for (const endpoint of options.way.proxies) this.add(undefined, endpoint, Infinity, staticEgress(endpoint), 1);
     }
     if (options.way.kind === 'gateway' && options.rotation === 'per-request') {
-      const endpoint = parseProxyUrl(
-        `pools.${this.name}.gateway`,
-        options.way.url({ session: undefined, params: options.params }),
-      );
+      const endpoint = options.way.endpoint({ session: undefined, params: options.params });
       this.add(undefined, endpoint, Infinity, `${this.name}/rotating`, options.poolSize ?? Infinity);
     }
   }
@@ -175,7 +172,7 @@ export class Pool {
     const { way, params } = this.options;
     if (way.kind === 'direct') return undefined;
     if (way.kind === 'static') return way.proxies[Math.floor(this.random() * way.proxies.length)];
-    return parseProxyUrl(`pools.${this.name}.gateway`, way.url({ session, params }));
+    return way.endpoint({ session, params });
   }
 
   private newId(): string {

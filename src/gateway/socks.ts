@@ -49,7 +49,7 @@ export function socksDialer(proxy: ProxyEndpoint, pool: string): Dialer {
         return socket;
       } catch (cause) {
         dial.socket?.on('error', () => {}).destroy();
-        throw socksFailure(cause, proxy, pool);
+        throw dial.aborted ?? socksFailure(cause, proxy, pool);
       }
     },
   };

@@ -52,7 +52,9 @@ export function parseProxyUrl(option: string, value: string | URL): ProxyEndpoin
   }
   const protocol = url.protocol === 'socks:' || url.protocol === 'socks5h:' ? 'socks5:' : url.protocol;
   if (protocol !== 'http:' && protocol !== 'https:' && protocol !== 'socks5:') {
-    throw invalid(option, 'an http://, https:// or socks5:// URL', url.protocol);
+    // Of `user:password@host` the protocol is the user.
+    const got = url.host === '' ? 'one without' : `'${url.protocol}'`;
+    throw new ConfigError(`${option}: expected an http://, https:// or socks5:// URL, got ${got}`, { option });
   }
   if (url.hostname === '') throw new ConfigError(`${option}: expected a URL with a host, got none`, { option });
   const port = url.port === '' ? DEFAULT_PORTS[protocol] : Number(url.port);
@@ -78,6 +80,25 @@ function decode(option: string, text: string): string {
     throw new ConfigError(`${option}: expected credentials without control characters`, { option });
   }
   return decoded;
+}
+
+/** A gateway of the caller's own making, in the terms of a template: what it gives, and how it fails, is checked at every call. */
+export function functionTemplate(option: string, gateway: GatewayFunction): GatewayTemplate {
+  return {
+    hasSession: true,
+    url(params) {
+      let url: unknown;
+      try {
+        url = gateway(params);
+      } catch (cause) {
+        throw new ConfigError(`${option}: expected the function to return a URL, but it threw`, { option, cause });
+      }
+      if (typeof url === 'string') return url;
+      if (url instanceof URL) return url.href;
+      const got = url instanceof Promise ? 'a promise' : url === null ? 'null' : `something of type ${typeof url}`;
+      throw new ConfigError(`${option}: expected the function to return a URL, got ${got}`, { option });
+    },
+  };
 }
 
 /** A checked gateway template: which placeholders it has, and how to fill it. */

@@ -1,16 +1,7 @@
 import { Client, Dispatcher } from 'undici';
-import type { Clock, TimerHandle } from '../clock.ts';
 import type { Awaitable } from '../store/store.ts';
-import { Dial } from './dial.ts';
-
-/** undici's name for "open me a socket", narrowed to what we use. */
-export type Connect = (
-  params: { host: string; hostname: string; protocol: string; port: string; servername?: string; signal?: AbortSignal },
-  callback: (error: Error | null, socket?: unknown) => void,
-) => void;
-
-/** Opens the way for one dial, through a proxy or directly. */
-export type OpenTunnel = (params: Parameters<Connect>[0], dial: Dial, callback: Parameters<Connect>[1]) => void;
+import type { Dial } from './dial.ts';
+import { type Connect, dialFor, lostTunnel, type OpenTunnel, type TunnelSettings } from './dialing.ts';
 
 /** A request's say in which tunnel carries it. */
 export interface Gate {
@@ -31,13 +22,6 @@ export interface GatedOptions extends Dispatcher.DispatchOptions {
   [kGate]: Gate;
 }
 
-export interface TunnelSettings {
-  readonly clock: Clock;
-  readonly connectMs: number;
-  /** The error of a dial that took longer than `connectMs`. */
-  readonly timeoutError: (dial: Dial) => Error;
-}
-
 /** How long an unused tunnel is kept: well past the gap between two requests at the slowest usual budgets. */
 const KEEP_ALIVE_MS = 90_000;
 const KEEP_ALIVE_MOST_MS = 600_000;
@@ -47,6 +31,10 @@ export class TunnelClient extends Client {
   /** The tunnel it is connected through. */
   tunnel: Dial | undefined;
   gate: Gate | undefined;
+  private dialing: Dial | undefined;
+  /** A dial was begun for this request; and why the tunnel before is gone. */
+  private dialed = false;
+  private lost: Error | undefined;
   private readonly owner: OriginTunnels;
 
   constructor(origin: string | URL, owner: OriginTunnels, open: OpenTunnel, settings: TunnelSettings) {
@@ -54,11 +42,16 @@ export class TunnelClient extends Client {
       const client = this!;
       const gate = client.gate;
       if (gate === undefined) callback(new Error('no request to connect for'));
-      else
-        dialFor(gate, params, open, settings, (error, socket, dial) => {
+      // undici dials again, and again, when a tunnel closes before the request is on its way.
+      else if (client.dialed) callback(lostTunnel(client.lost));
+      else {
+        client.dialed = true;
+        client.dialing = dialFor(gate, params, open, settings, (error, socket, dial) => {
+          client.dialing = undefined;
           client.tunnel = dial;
           callback(error, socket);
         });
+      }
     };
     super(origin, {
       connect: connect as never,
@@ -68,10 +61,24 @@ export class TunnelClient extends Client {
       keepAliveMaxTimeout: KEEP_ALIVE_MOST_MS,
     });
     this.owner = owner;
-    this.on('disconnect', () => {
+    this.on('disconnect', (_origin, _targets, error) => {
       this.tunnel = undefined;
+      this.lost = error;
       if (this.gate === undefined) owner.drop(this);
     });
+  }
+
+  /** Takes on a request. */
+  carry(gate: Gate): void {
+    this.gate = gate;
+    this.dialed = false;
+    gate.carriedBy(this);
+  }
+
+  /** Ends it, in the middle of a dial too: undici would let a dial go on. */
+  end(): Promise<void> {
+    this.dialing?.abort(new Error('the way out was given up'));
+    return this.destroy();
   }
 
   /** The request is over: the tunnel may carry another. */
@@ -103,8 +110,7 @@ export class OriginTunnels extends Dispatcher {
     const gate = (options as GatedOptions)[kGate];
     const client = this.take(gate.egress);
     const send = (): boolean => client.dispatch(options, handler);
-    client.gate = gate;
-    gate.carriedBy(client);
+    client.carry(gate);
     if (client.tunnel === undefined || client.tunnel.egress === gate.egress) return send();
     // A tunnel that is open, but whose exit is another one than the permit was given for.
     const refuse = (error: Error): boolean => {
@@ -143,7 +149,7 @@ export class OriginTunnels extends Dispatcher {
     if (!this.clients.delete(client)) return;
     const at = this.idle.indexOf(client);
     if (at >= 0) this.idle.splice(at, 1);
-    client.destroy().catch(() => {});
+    client.end().catch(() => {});
     // undici's Agent forgets an origin on this event when nothing of it is left.
     if (this.clients.size === 0 && !this.ended) this.emit('disconnect', this.origin as URL, [this], null as never);
   }
@@ -157,71 +163,6 @@ export class OriginTunnels extends Dispatcher {
     const all = [...this.clients];
     this.clients.clear();
     this.idle.length = 0;
-    await Promise.all(all.map((client) => client.destroy()));
+    await Promise.all(all.map((client) => client.end()));
   }
-}
-
-/** Runs one dial: bounded in time, abortable, checked, and never failing with a code on which undici would dial again. */
-function dialFor(
-  gate: Gate,
-  params: Parameters<Connect>[0],
-  open: OpenTunnel,
-  { clock, connectMs, timeoutError }: TunnelSettings,
-  done: (error: Error | null, socket: unknown, dial: Dial | undefined) => void,
-): void {
-  const dial = new Dial();
-  let timer: TimerHandle | undefined;
-  let over = false;
-  const finish = (error: Error | null, socket?: unknown): void => {
-    if (over) {
-      (socket as { destroy(): void } | undefined)?.destroy();
-      return;
-    }
-    over = true;
-    clock.clearTimeout(timer);
-    if (error === null) {
-      dial.finished();
-      done(null, socket, dial);
-    } else {
-      dial.abort(error);
-      dial.finished();
-      done(withoutRedial(error), undefined, undefined);
-    }
-  };
-  timer = clock.setTimeout(() => finish(timeoutError(dial)), connectMs);
-  dial.onAbort(finish);
-  dial.verify = () => gate.admit(dial);
-  gate.dialing(dial);
-  open(params, dial, (error, socket) => {
-    if (error !== null) {
-      finish(error);
-      return;
-    }
-    // The handshake with the target took its time: ask once more, now that nothing stands between us and the request.
-    settle(
-      () => gate.admit(dial),
-      () => finish(null, socket),
-      finish,
-    );
-  });
-}
-
-/** Runs `work`, which may answer now or later, and goes on without a needless turn of the event loop. */
-function settle(work: () => Awaitable<void>, done: () => void, failed: (error: Error) => void): void {
-  let pending: Awaitable<void>;
-  try {
-    pending = work();
-  } catch (error) {
-    failed(error as Error);
-    return;
-  }
-  if (pending === undefined) done();
-  else Promise.resolve(pending).then(done, failed);
-}
-
-/** undici takes these codes for a broken idle connection and dials again, for ever. */
-function withoutRedial(error: Error): Error {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code !== 'UND_ERR_SOCKET' && code !== 'UND_ERR_INFO') return error;
-  return new Error(error.message, { cause: error });
 }

@@ -1,12 +1,11 @@
 import type { Positions } from './heap.ts';
 
-// Layout of one record, ints: how many slots are busy, how many cool, where the ring starts, place in the heap, IPs it stands for.
+// Layout of one record, ints: how many slots are busy, how many cool, where the ring starts, IPs it stands for.
 const BUSY = 0;
 const COOLING = 1;
 const HEAD = 2;
-const POSITION = 3;
-const WEIGHT = 4;
-const INTS = 5;
+const WEIGHT = 3;
+const INTS = 4;
 const UNLIMITED = 0;
 // Floats: earliest next grant by spacing (= last grant without it), end of the cooldown, then the ring of release times, oldest first.
 const SPACED = 0;
@@ -29,6 +28,8 @@ export class SlotTable implements Positions {
   private stride = RING;
   private ints: Int32Array = new Int32Array(INTS * 4);
   private floats: Float64Array = new Float64Array(RING * 4);
+  /** Place of each entry in its heap. Apart from the records, since a step of the heap touches the places of many entries. */
+  private places: Int32Array = new Int32Array(4);
   private capacity = 4;
   private readonly vacant: number[] = [];
   /** One past the highest entry ever used. */
@@ -41,11 +42,11 @@ export class SlotTable implements Positions {
   }
 
   get(entry: number): number {
-    return this.ints[entry * INTS + POSITION];
+    return this.places[entry];
   }
 
   set(entry: number, position: number): void {
-    this.ints[entry * INTS + POSITION] = position;
+    this.places[entry] = position;
   }
 
   /** A new entry with all slots free; `weight` × limit of them, `Infinity` for an egress without a budget of its own. */
@@ -56,7 +57,7 @@ export class SlotTable implements Positions {
     this.ints[i + BUSY] = 0;
     this.ints[i + COOLING] = 0;
     this.ints[i + HEAD] = 0;
-    this.ints[i + POSITION] = -1;
+    this.places[entry] = -1;
     this.ints[i + WEIGHT] = weight === Infinity ? UNLIMITED : weight;
     this.floats[entry * this.stride + SPACED] = -Infinity;
     this.floats[entry * this.stride + COOLDOWN] = -Infinity;
@@ -196,6 +197,9 @@ export class SlotTable implements Positions {
     const ints = new Int32Array(this.capacity * INTS);
     ints.set(this.ints);
     this.ints = ints;
+    const places = new Int32Array(this.capacity);
+    places.set(this.places);
+    this.places = places;
     const floats = new Float64Array(this.capacity * this.stride);
     floats.set(this.floats);
     this.floats = floats;

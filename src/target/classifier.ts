@@ -1,7 +1,7 @@
 import { count, invalid } from '../validate.ts';
-import { endOfPlainOrigin, parseUrl, portOf } from './origin.ts';
+import { endOfOrigin, parseUrl, portOf } from './origin.ts';
 import { bareHost, domainOf } from './registrable.ts';
-import { isIP, type Pattern, parseMatch, resolveTarget, resolveTiers, sameTarget, target, tierNamed } from './rules.ts';
+import { type Pattern, parseMatch, resolveTarget, resolveTiers, sameTarget, target, tierNamed } from './rules.ts';
 import { builtinTiers, DEFAULT_TIER, unknownTier } from './tiers.ts';
 import { twoGenerations } from './two-generations.ts';
 import type { Target, TargetRule, TierOptions } from './types.ts';
@@ -101,7 +101,7 @@ export function targetClassifier(options: TargetClassifierOptions = {}): TargetC
         if (pattern.path === '') return { paths, rest: rule.target };
         paths.push(rule);
       }
-      const dot = isIP(host) ? -1 : suffix.indexOf('.');
+      const dot = suffix.indexOf('.'); // no rule has a part of an IP for its host
       if (dot < 0) break;
       suffix = suffix.slice(dot + 1);
     }
@@ -113,7 +113,7 @@ export function targetClassifier(options: TargetClassifierOptions = {}): TargetC
   return {
     classify(url) {
       const text = url instanceof URL ? url.href : url;
-      const end = typeof text === 'string' ? endOfPlainOrigin(text) : -1;
+      const end = typeof text === 'string' ? endOfOrigin(text) : -1;
       let origin = end < 0 ? undefined : origins.get(text.slice(0, end));
       if (origin !== undefined && origin.paths.length === 0) return origin.rest;
 

@@ -28,17 +28,16 @@ export function portOf(url: URL): number {
 }
 
 /**
- * Where the origin ends in a URL that plainly starts `http(s)://host` or `http(s)://host:port`, in the very letters that
- * `URL` would give back; -1 for everything else, which the real parser must see. No credentials, no upper case, no tabs.
+ * Where the text that would be the origin ends in a URL, -1 if it does not start as one. Only to look up: where the text is
+ * letter by letter an origin that `URL` once gave back, the parser would give it back again; everything else (credentials,
+ * upper case, backslashes, tabs) is not found and must be parsed.
  */
-export function endOfPlainOrigin(text: string): number {
+export function endOfOrigin(text: string): number {
   let i = text.startsWith('https://') ? 8 : text.startsWith('http://') ? 7 : -1;
   if (i < 0) return -1;
   for (; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code === 47 /* / */ || code === 63 /* ? */ || code === 35 /* # */) break;
-    const plain = (code >= 97 && code <= 122) || (code >= 45 && code <= 58 && code !== 47); // a-z, and - . 0-9 :
-    if (!plain) return -1;
   }
   return i;
 }

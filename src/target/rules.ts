@@ -32,7 +32,7 @@ export function parseMatch(option: string, match: unknown): Pattern {
 }
 
 /** Whether a canonical host is an IP: it has no subdomains. */
-export function isIP(host: string): boolean {
+function isIP(host: string): boolean {
   return host.includes(':') || isIPv4(host);
 }
 

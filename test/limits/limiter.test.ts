@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { BudgetExceededError, ConfigError } from '../../src/errors.ts';
@@ -133,6 +134,19 @@ describe.each(factories)('%s', (_name, make) => {
     abort.abort();
     await expect(aborted).rejects.toMatchObject({ name: 'AbortError' });
     expect(clock.timers).toBe(0);
+  });
+
+  test('a signal has one listener while its waiters wait, and none after', async () => {
+    const clock = manualClock();
+    const limiter = make({ limit: 1, windowMs: 10, clock });
+    const { signal } = new AbortController();
+    await limiter.take({ signal });
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+    const waiting = Array.from({ length: 20 }, () => limiter.take({ signal }));
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    clock.advance(10_000);
+    await Promise.all(waiting);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
 
   test('one signal over many waiters: all reject, the others keep their order', async () => {

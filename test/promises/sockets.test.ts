@@ -62,8 +62,8 @@ describe.concurrent('on real sockets, with latency of 0–300 ms, slow dials, ab
         }),
       );
       await proxies.close();
-      expect(results.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThan(90);
-      expect(first.arrivals.length + second.arrivals.length).toBeGreaterThan(120);
+      expect(results.filter(({ status }) => status === 'fulfilled').length).toBeGreaterThan(80);
+      expect(first.arrivals.length + second.arrivals.length).toBeGreaterThan(80);
       expect(overBudget(first.arrivals, limit, windowMs)).toBe(0);
       expect(overBudget(second.arrivals, limit, windowMs)).toBe(0);
     });

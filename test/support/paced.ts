@@ -1,6 +1,6 @@
 import { ProxyManager, type ProxyManagerOptions, type TargetRule } from 'paceline';
 import type { MockGateway, MockTarget } from 'paceline/testing';
-import { expect } from 'vitest';
+import { eventually } from './resources.ts';
 
 /** No budget to speak of: for tests of the ways out, not of the pacing. */
 export const UNPACED: TargetRule[] = [
@@ -52,9 +52,10 @@ export async function closeClean(
   ends: { readonly gateway?: { stats(): { open: number; tunnels: number } }; readonly target?: MockTarget },
 ): Promise<void> {
   await proxies.close();
-  await expect
-    .poll(() => [ends.gateway?.stats().open ?? 0, ends.gateway?.stats().tunnels ?? 0, ends.target?.connections ?? 0])
-    .toEqual([0, 0, 0]);
+  await eventually(() => {
+    const gateway = ends.gateway?.stats();
+    return [gateway?.open ?? 0, gateway?.tunnels ?? 0, ends.target?.connections ?? 0];
+  }).toEqual([0, 0, 0]);
 }
 
 /** How often each exit of the gateway was asked for a tunnel, refused ones included. */

@@ -26,7 +26,7 @@ export async function rawGateway(
   };
   const server: Server =
     options.tls === undefined
-      ? createServer({ allowHalfOpen: true }, serve)
+      ? createServer(serve)
       : createTlsServer({ key: options.tls.key, cert: options.tls.cert }, serve);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as { port: number };
