@@ -69,8 +69,7 @@ export class Engine {
         for (const { target, egress, forMs } of verdicts) this.events.emit('cooldown', { target, egress, forMs });
       },
       storeFailed: (error) => {
-        const wrapped = error instanceof Error ? error : new StoreError(String(error));
-        this.events.emit('store-error', { error: wrapped });
+        this.events.emit('store-error', { error: StoreError.from(error) });
       },
     });
     for (const pool of options.pools) this.pools.set(pool.name, new Pool(pool, clock, options.random));
@@ -225,9 +224,8 @@ export class Engine {
     if (running === undefined) {
       running = probeEgress(by, url, route.pool, this.timeouts.headersMs).then(
         (egress) => {
-          route.egress = egress;
-          route.verified = true;
-          this.events.emit('egress', { pool: route.pool, session: route.session, egress, duplicate: false });
+          // It counts once a permit is bound to it: the exit may be one that is in use already.
+          route.probed = egress;
         },
         (error) => {
           this.probes.delete(route);
@@ -239,11 +237,10 @@ export class Engine {
     return running;
   }
 
-  /** A session whose exit is gone is not lent again. */
+  /** A session whose exit is gone is not lent again; a proxy that is down rests. */
   failedDial(route: PoolRoute, pool: Pool, error: Error): void {
-    if (!(error instanceof GatewayError) || error.kind !== 'exit-failed' || !pool.mints || !route.shared) return;
-    pool.retire(route);
-    this.carriers.retire(route);
+    if (!(error instanceof GatewayError)) return;
+    if (pool.failed(route, error.kind === 'exit-failed')) this.carriers.retire(route);
   }
 
   exchangeOver(): void {
@@ -284,6 +281,7 @@ export class Engine {
       clock: this.clock,
       pool: route.pool,
       connectMs: this.timeouts.connectMs,
+      rotating: route.weight !== 1,
       requestTls: options.requestTls,
       proxyTls: options.proxyTls,
     });

@@ -140,6 +140,12 @@ export class StoreError extends PacelineError {
   constructor(message: string, options?: ErrorOptions) {
     super('PACELINE_STORE', message, options);
   }
+
+  /** What a store threw, as a StoreError. */
+  static from(cause: unknown): StoreError {
+    if (cause instanceof StoreError) return cause;
+    return new StoreError(`the store failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
 }
 
 /** The manager, session or pool was closed while, or before, the request waited. */

@@ -158,7 +158,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
     const { carrier, done } = engine.carriers.use(this.route);
     this.leaveCarrier = done;
     const { probeUrl } = this.pool.options;
-    if (probeUrl === undefined || this.route.verified) this.send(carrier);
+    if (probeUrl === undefined || this.route.probed !== undefined) this.send(carrier);
     else {
       engine.probe(this.route, carrier, probeUrl).then(
         () => {
@@ -218,7 +218,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
   /** The slot is moved to the exit the tunnel really has, or the tunnel is dropped: before the request leaves, and with nothing spent. */
   admit(dial: Dial): undefined | Promise<void> {
     const { engine, route, pool } = this;
-    const known = engine.egressOf(dial, pool) ?? (route.verified ? route.egress : undefined);
+    const known = engine.egressOf(dial, pool) ?? route.probed ?? (route.verified ? route.egress : undefined);
     if (known === undefined && route.weight === Infinity) {
       const names = pool.options.egressHeaders.join(' or ');
       throw new GatewayError(`the gateway did not name the exit: expected the header ${names} on its CONNECT answer`, {
@@ -362,7 +362,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
       this.report(outcome, undefined, 0);
     } else if (this.state === SENT) {
       // Sent, and perhaps still on its way: the slot cools from when it can no longer arrive.
-      const outcome: Outcome = this.controller.aborted ? 'ignored' : 'network-error';
+      const outcome: Outcome = this.controller.aborted || isCallersFault(error) ? 'ignored' : 'network-error';
       call.outcome = outcome;
       this.settle(outcome, undefined, this.queue.slowestMs, true);
       this.report(outcome, undefined, engine.clock.now() - this.sentAt);

@@ -5,9 +5,13 @@ export function invalid(option: string, expected: string, value: unknown): Confi
   return new ConfigError(`${option}: expected ${expected}, got ${show(value)}`, { option });
 }
 
-/** A value as it appears in a message; never more than a short line. */
+/** A value as it appears in a message; never more than a short line, and nothing that may be the credentials of a URL. */
 function show(value: unknown): string {
-  if (typeof value === 'string') return value.length > 60 ? `'${value.slice(0, 57)}...'` : `'${value}'`;
+  if (typeof value === 'string') {
+    const at = value.lastIndexOf('@');
+    const text = at < 0 ? value : `***${value.slice(at)}`;
+    return text.length > 60 ? `'${text.slice(0, 57)}...'` : `'${text}'`;
+  }
   if (typeof value === 'function') return 'a function';
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (typeof value === 'object' && value !== null) return 'an object';

@@ -28,15 +28,24 @@ export function demand(policy: Policy, pin?: Route): Demand {
   return { count: 1, policy, pool: 'static', pin, patienceMs: 0, horizonMs: 0, deadlineMs: 60_000 };
 }
 
-/** Shows the target all routes; from then on it chooses among them. Spacing makes it ask for the next one, every time. */
-export function introduce(store: MemoryStore, target: string, policy: Policy, routes: readonly Route[]): void {
+/**
+ * Shows the target all routes; from then on it chooses among them. Spacing makes it ask for the next one every time, and its
+ * jitter leaves them in an order that no cache can guess.
+ */
+export function introduce(
+  store: MemoryStore,
+  target: string,
+  policy: Policy,
+  routes: readonly Route[],
+  spacingMs = 1e6,
+): void {
   const { grants } = store.reserve(target, {
-    ...demand({ ...policy, spacingMs: 60_000 }),
+    ...demand({ ...policy, spacingMs }),
     count: routes.length,
     offer: (after) => routes[after],
   });
   if (grants.length !== routes.length) throw new Error(`${grants.length} of ${routes.length} routes known`);
-  store.cancel(target, grants);
+  store.settle(target, grants.map(answered));
 }
 
 /**

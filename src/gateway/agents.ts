@@ -20,13 +20,15 @@ export interface CarrierOptions {
   readonly clock: Clock;
   readonly pool: string;
   readonly connectMs: number;
+  /** The exit is another one for every tunnel. */
+  readonly rotating: boolean;
   /** TLS with the targets. */
   readonly requestTls: ConnectionOptions | undefined;
   /** TLS with the gateway. */
   readonly proxyTls: ConnectionOptions | undefined;
 }
 
-/** A carrier through `proxy`, or straight out when there is none. One TLS session cache each, so that a target cannot link two sessions by it. */
+/** A carrier through `proxy`, or straight out when there is none. */
 export function carrier(proxy: ProxyEndpoint | undefined, options: CarrierOptions): Carrier {
   if (proxy === undefined) return gated(directAgent(options));
   return gated(proxy.protocol === 'socks5:' ? socksAgent(proxy, options) : proxyAgent(proxy, options));
@@ -43,6 +45,7 @@ function gated(agent: Dispatcher): Carrier {
 /** undici's ProxyAgent with our dialer in the place of its gateway client, and our clients behind it. */
 function proxyAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
   const dialer = httpDialer(proxy, options.pool, options.proxyTls);
+  const secure = tlsThroughTunnels(options);
   // ProxyAgent passes a signal through to the dialer and nothing else of ours: it names the dial.
   const dials = new WeakMap<AbortSignal, Dial>();
   const gatewayClient = {
@@ -60,14 +63,18 @@ function proxyAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
     uri: proxy.address.replace('https:', 'http:'),
     proxyTunnel: true,
     allowH2: false,
-    requestTls: { timeout: 0, ...options.requestTls, allowH2: false },
     clientFactory: () => gatewayClient as unknown as Dispatcher,
     factory: (origin: URL, agentOptions: object) => {
       const { connect } = agentOptions as { connect: Connect };
       const open: OpenTunnel = (params, dial, callback) => {
         const { signal } = new AbortController();
         dials.set(signal, dial);
-        connect({ ...params, signal }, callback);
+        // Of ProxyAgent's two steps, CONNECT and TLS, only the first: the second is ours.
+        const place = { ...params, host: authorityOf(params), port: portOf(params), protocol: 'http:', signal };
+        connect(place, (error, socket) => {
+          if (error !== null) callback(error);
+          else secure(params, dial, socket as Socket, callback);
+        });
       };
       return new OriginTunnels(origin, open, tunnelSettings(proxy, options));
     },
@@ -76,15 +83,13 @@ function proxyAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
 
 function socksAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
   const dialer: Dialer = socksDialer(proxy, options.pool);
-  const secure = buildConnector({ timeout: 0, ...options.requestTls, allowH2: false } as buildConnector.BuildOptions);
+  const secure = tlsThroughTunnels(options);
   const open: OpenTunnel = (params, dial, callback) => {
-    const port = params.port || (params.protocol === 'https:' ? '443' : '80');
     dialer
-      .connect(`${params.hostname}:${port}`, dial)
+      .connect(authorityOf(params), dial)
       .then(async (socket) => {
         await checked(dial, socket);
-        if (params.protocol === 'https:') secure({ ...params, httpSocket: socket } as never, callback as never);
-        else callback(null, socket);
+        secure(params, dial, socket, callback);
       })
       .catch(callback);
   };
@@ -95,7 +100,7 @@ function socksAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
 }
 
 function directAgent(options: CarrierOptions): Dispatcher {
-  const connect = buildConnector({ timeout: 0, ...options.requestTls, allowH2: false } as buildConnector.BuildOptions);
+  const connect = connectorTo(options, undefined);
   const open: OpenTunnel = (params, dial, callback) => {
     // There is no gateway: whatever fails here is between us and the target.
     dial.answered(200, {});
@@ -106,6 +111,42 @@ function directAgent(options: CarrierOptions): Dispatcher {
     allowH2: false,
     factory: (origin) => new OriginTunnels(origin, open, tunnelSettings(undefined, options)),
   });
+}
+
+type Place = Parameters<Connect>[0];
+
+const portOf = ({ port, protocol }: Place): string => port || (protocol === 'https:' ? '443' : '80');
+
+function authorityOf(place: Place): string {
+  const { hostname } = place;
+  return `${hostname.includes(':') ? `[${hostname}]` : hostname}:${portOf(place)}`;
+}
+
+function connectorTo(options: CarrierOptions, maxCachedSessions: number | undefined): buildConnector.connector {
+  return buildConnector({ timeout: 0, maxCachedSessions, ...options.requestTls, allowH2: false } as never);
+}
+
+/**
+ * TLS with an https target, through an open tunnel. TLS sessions are resumed from one address only:
+ * to the target, a ticket is as good as a cookie, and would link two exits.
+ */
+function tlsThroughTunnels(
+  options: CarrierOptions,
+): (place: Place, dial: Dial, socket: Socket, callback: Parameters<Connect>[1]) => void {
+  const fresh = (): buildConnector.connector => connectorTo(options, options.rotating ? 0 : undefined);
+  let secure = fresh();
+  let egress: string | undefined;
+  return (place, dial, socket, callback) => {
+    if (place.protocol !== 'https:') {
+      callback(null, socket);
+      return;
+    }
+    if (dial.egress !== egress) {
+      egress = dial.egress;
+      secure = fresh();
+    }
+    secure({ ...place, httpSocket: socket } as never, callback as never);
+  };
 }
 
 /** Asks whether the tunnel's exit may be used, before a byte goes to the target. */

@@ -1,5 +1,5 @@
 import type { Carrier } from './agents.ts';
-import type { PoolRoute } from './pool.ts';
+import type { PoolRoute } from './route.ts';
 
 interface Held {
   readonly carrier: Carrier;

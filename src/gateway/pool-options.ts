@@ -117,16 +117,18 @@ function resolvePool(
   const at = `pools.${name}`;
   knownOnly(at, pool, KNOWN);
   const ways = [pool.gateway !== undefined, pool.proxies !== undefined, pool.direct === true].filter(Boolean).length;
-  if (ways !== 1) throw invalid(at, 'exactly one of gateway, proxies and direct', `${ways} of them`);
+  if (ways !== 1) throw invalid(at, 'exactly one of gateway, proxies and direct', ways);
   const rotation = pool.rotation ?? 'session';
   if (rotation !== 'session' && rotation !== 'per-request') {
     throw invalid(`${at}.rotation`, "'session' or 'per-request'", rotation);
   }
   const params = checkParams(gatewayOption.replace(/gateway$/, 'params'), pool.params);
-  const { egress } = pool;
-  const { egressHeaders, probeUrl } = resolveEgress(`${at}.egress`, egress);
+  const { egressHeaders, probeUrl } = resolveEgress(`${at}.egress`, pool.egress);
   const { way, type: standardType } = resolveWay(gatewayOption, at, pool, rotation);
-  if (rotation === 'per-request') checkRotating(at, pool);
+  if (rotation === 'per-request') checkRotating(gatewayOption, at, pool);
+  const poolSize = pool.poolSize === undefined ? undefined : count(`${at}.poolSize`, pool.poolSize);
+  // An exit that rotates is counted by its name or by the size of the pool, never by both.
+  const unseen = rotation === 'per-request' && !named(pool);
   const type = pool.type ?? standardType;
   if (!TYPES.includes(type)) throw invalid(`${at}.type`, TYPES.join(', '), type);
   const standardConcurrency = CONCURRENCY[type] * (way.kind === 'static' && type === 'static' ? way.proxies.length : 1);
@@ -139,9 +141,9 @@ function resolvePool(
     maxSessions: count(`${at}.maxSessions`, pool.maxSessions ?? (type === 'mobile' ? 32 : 100)),
     sessionTtlMs: positive(`${at}.sessionTtlMs`, pool.sessionTtlMs ?? 600_000, 'milliseconds'),
     concurrency: count(`${at}.concurrency`, pool.concurrency ?? standardConcurrency),
-    egressHeaders,
+    egressHeaders: unseen ? [] : egressHeaders,
     probeUrl,
-    poolSize: pool.poolSize === undefined ? undefined : count(`${at}.poolSize`, pool.poolSize),
+    poolSize: unseen ? poolSize : undefined,
     requestTls: pool.requestTls ?? tls.requestTls,
     proxyTls: pool.proxyTls ?? tls.proxyTls,
   };
@@ -192,12 +194,21 @@ function checkParams(option: string, params: unknown = {}): Readonly<Record<stri
   return params as Readonly<Record<string, string>>;
 }
 
+const named = ({ egress }: PoolOptions): boolean => typeof egress === 'object' && 'header' in egress;
+
 /** Where every request leaves from another exit, budgets need its name on the CONNECT answer, or the number of exits. */
-function checkRotating(at: string, pool: PoolOptions): void {
+function checkRotating(gatewayOption: string, at: string, pool: PoolOptions): void {
   if (pool.gateway === undefined)
     throw invalid(`${at}.rotation`, "'session' for static and direct pools", 'per-request');
-  const named = typeof pool.egress === 'object' && 'header' in pool.egress;
-  if (!named && pool.poolSize === undefined) {
+  if (typeof pool.gateway === 'string' && pool.gateway.includes('{session}')) {
+    throw new ConfigError(`${gatewayOption}: expected no {session} in the template with rotation: 'per-request'`, {
+      option: gatewayOption,
+    });
+  }
+  if (typeof pool.egress === 'object' && 'probeUrl' in pool.egress) {
+    throw invalid(`${at}.egress`, "{ header }, or poolSize instead, with rotation: 'per-request'", '{ probeUrl }');
+  }
+  if (!named(pool) && pool.poolSize === undefined) {
     throw invalid(
       `${at}.poolSize`,
       "the number of exits, or egress: { header }, with rotation: 'per-request'",

@@ -1,23 +1,14 @@
 import type { Clock, Random } from '../clock.ts';
-import { egressKey } from '../egress-key.ts';
-import type { Route } from '../store/store.ts';
 import { Growth } from './growth.ts';
 import type { ResolvedPool } from './pool-options.ts';
+import { Resting } from './resting.ts';
+import { newSessionId, type PoolRoute, staticEgress } from './route.ts';
 import { checkSessionId, type ProxyEndpoint } from './template.ts';
 
-const ALPHABET = 'abcdefghijklmnopqrstuvwxyz0123456789';
-/** Eight of 36: what the strictest providers take, and 2.8 · 10¹² of them. */
-const SESSION_LENGTH = 8;
+export type { PoolRoute } from './route.ts';
 
 /** Exits tried at a time while few are known; later as many as are known, so that a pool at most doubles at a step. */
 const FIRST_TRIALS = 4;
-
-/** A session of a pool with the proxy that leads to it; `endpoint` is undefined for a direct route. */
-export interface PoolRoute extends Route {
-  readonly endpoint: ProxyEndpoint | undefined;
-  /** Its exit was named by the gateway or a probe, not assumed. */
-  verified: boolean;
-}
 
 /** The ways out of one pool: given, or made on demand; and how many requests may use them at once. */
 export class Pool {
@@ -33,11 +24,15 @@ export class Pool {
   /** Shared sessions whose exit is about to be named. */
   private trials = 0;
   private readonly growth: Growth;
-  /** Requests using the pool. */
+  private readonly resting: Resting = new Resting();
+  /** Requests using the pool, and permits being asked of the store. */
   inUse = 0;
+  asked = 0;
   /** Whether exits were named so far, and whether any was not. */
   seen = false;
   unseen = false;
+  /** A session on trial is through, or one was retired: it may be worth asking for another. */
+  changed = false;
   /** Why the last session could not be made. */
   failure: Error | undefined;
 
@@ -58,7 +53,7 @@ export class Pool {
   }
 
   get room(): number {
-    return this.options.concurrency - this.inUse;
+    return this.options.concurrency - this.inUse - this.asked;
   }
 
   /** Sessions alive, sticky ones included. */
@@ -75,21 +70,30 @@ export class Pool {
     return this.seen && !this.unseen ? 'verified' : 'assumed';
   }
 
-  /**
-   * The first live shared route after rank `after`; a new session when there is none and the pool may grow now:
-   * not while the sessions whose exit is about to be named would serve all who are waiting, at `limit` each, or are many.
-   */
+  /** Some session's exit is about to be named. */
+  get trying(): boolean {
+    return this.trials > 0;
+  }
+
+  /** Not to grow now: the sessions whose exit is about to be named would serve all who are waiting, at `limit` each, or are many. */
+  holdsBack(waiting: number, limit: number): boolean {
+    const { trials, held } = this;
+    return (
+      trials > 0 && (trials * limit >= waiting || trials >= Math.max(FIRST_TRIALS, held) || this.growth.slow(held))
+    );
+  }
+
+  /** The first live shared route after rank `after`; a new session when there is none and the pool may grow now. */
   offer(after: number, waiting: number, limit: number): PoolRoute | undefined {
     const now = this.clock.now();
     this.dropEnded();
+    for (const back of this.resting.take(now)) this.add(undefined, back, Infinity, staticEgress(back), 1);
     for (let i = Math.max(0, after + 1 - this.first); i < this.routes.length; i++) {
       const route = this.routes[i];
       if (!route.closed && route.expiresAt > now) return route;
     }
     if (!this.mints || this.live >= this.options.maxSessions || this.growth.nextAt(this.held) > now) return undefined;
-    if (this.trials > 0 && this.trials * limit >= waiting) return undefined;
-    if (this.trials > 0 && this.growth.slow(this.held)) return undefined;
-    if (this.trials >= Math.max(FIRST_TRIALS, this.held)) return undefined;
+    if (this.holdsBack(waiting, limit)) return undefined;
     try {
       return this.mint(now);
     } catch (error) {
@@ -99,27 +103,30 @@ export class Pool {
     }
   }
 
-  /** Milliseconds until `offer` might have a new session; 0 = now, `Infinity` = never by itself. */
-  offerInMs(): number {
-    if (!this.mints) return Infinity;
+  /** Milliseconds until `offer` might have a new session; 0 = now, `Infinity` = never by itself. `heldBack`: not before one ends. */
+  offerInMs(heldBack: boolean): number {
     const now = this.clock.now();
+    if (!this.mints) return Math.max(0, this.resting.nextAt - now);
     this.dropEnded();
-    if (this.live < this.options.maxSessions) return Math.max(0, this.growth.nextAt(this.held) - now);
+    if (this.live < this.options.maxSessions && !heldBack) return Math.max(0, this.growth.nextAt(this.held) - now);
     return Math.max(0, this.routes[0].expiresAt - now);
   }
 
   /** A route of the caller's own, shared with nobody. */
   stick(id?: string): PoolRoute {
-    const session = id === undefined ? this.newId() : checkSessionId('session', id);
-    const route = this.route(session, this.endpointOf(session), this.expiry(), false, 0);
+    const session = id === undefined ? newSessionId(this.random) : checkSessionId('session', id);
+    const expiresAt = this.clock.now() + this.options.sessionTtlMs;
+    const route = this.route(session, this.endpointOf(session), expiresAt, false, 0);
     this.sticky++;
     return route;
   }
 
   /** The exit behind a session was named, or will not be. */
   tried(route: PoolRoute): void {
+    if (this.options.way.kind === 'static' && !route.closed) this.resting.worked(route.endpoint!);
     if (!route.trial) return;
     route.trial = false;
+    this.changed = true;
     if (route.shared) this.trials--;
   }
 
@@ -137,10 +144,21 @@ export class Pool {
   retire(route: PoolRoute): void {
     if (route.closed) return;
     route.closed = true;
+    this.changed = true;
     this.tried(route);
     if (route.shared) this.live--;
     else this.sticky--;
     this.dropEnded();
+  }
+
+  /** A tunnel could not be opened. Returns whether the route was given up: a session without an exit, a dead proxy among others. */
+  failed(route: PoolRoute, exitFailed: boolean): boolean {
+    if (!route.shared || route.closed) return false;
+    const isStatic = this.options.way.kind === 'static' && this.live > 1;
+    if (isStatic) this.resting.failed(route.endpoint!, this.clock.now());
+    else if (!this.mints || !exitFailed) return false;
+    this.retire(route);
+    return true;
   }
 
   /** Whether a request that one egress refused may find another one here. */
@@ -155,7 +173,7 @@ export class Pool {
   }
 
   private mint(now: number): PoolRoute {
-    const session = this.newId();
+    const session = newSessionId(this.random);
     const route = this.add(session, this.endpointOf(session), now + this.options.sessionTtlMs, undefined, 1);
     const { egressHeaders, probeUrl } = this.options;
     // A gateway that has not named an exit so far will not start to.
@@ -164,21 +182,11 @@ export class Pool {
     return route;
   }
 
-  private expiry(): number {
-    return this.clock.now() + this.options.sessionTtlMs;
-  }
-
   private endpointOf(session: string): ProxyEndpoint | undefined {
     const { way, params } = this.options;
     if (way.kind === 'direct') return undefined;
     if (way.kind === 'static') return way.proxies[Math.floor(this.random() * way.proxies.length)];
     return way.endpoint({ session, params });
-  }
-
-  private newId(): string {
-    let id = '';
-    for (let i = 0; i < SESSION_LENGTH; i++) id += ALPHABET[Math.floor(this.random() * ALPHABET.length)];
-    return id;
   }
 
   private add(
@@ -219,7 +227,8 @@ export class Pool {
       trial: false,
       closed: false,
       endpoint,
-      verified: fixed !== undefined,
+      verified: fixed !== undefined && this.options.probeUrl === undefined,
+      probed: undefined,
     };
   }
 
@@ -242,10 +251,4 @@ export class Pool {
       this.first += ended;
     }
   }
-}
-
-/** A proxy named by address leaves from it, unless a header or probe says otherwise; one named by host may be a gateway with a port an exit. */
-function staticEgress(endpoint: ProxyEndpoint): string {
-  const key = egressKey(endpoint.hostname);
-  return key === endpoint.hostname && !/^\d+\.\d+\.\d+\.\d+$/.test(key) ? `${endpoint.hostname}:${endpoint.port}` : key;
 }

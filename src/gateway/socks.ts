@@ -21,7 +21,9 @@ export function socksDialer(proxy: ProxyEndpoint, pool: string): Dialer {
         connectTimeout: 0,
         // The socket is ours from the start, so that giving up the dial closes it in the middle of a handshake too.
         connect: (options, callback) => {
-          const socket = tcp(options, callback) as unknown as Socket | undefined;
+          // Its own hostname has brackets around an IPv6 address.
+          const place = { ...options, hostname: proxy.hostname };
+          const socket = tcp(place, callback) as unknown as Socket | undefined;
           if (socket !== undefined) {
             dial.opened(socket);
             // The handshake waits for bytes only: a proxy that hangs up would leave it waiting.

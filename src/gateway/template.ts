@@ -1,4 +1,5 @@
 import { ConfigError } from '../errors.ts';
+import { showAs } from '../inspect.ts';
 import { invalid } from '../validate.ts';
 
 /** What a gateway URL is made from. */
@@ -12,15 +13,33 @@ export interface GatewayParams {
 /** Makes the proxy URL of a session. */
 export type GatewayFunction = (params: GatewayParams) => string | URL;
 
-/** A proxy as a dialer needs it: the credentials apart from the address, so that only the address is ever shown. */
-export interface ProxyEndpoint {
+/** A proxy as a dialer needs it: the credentials apart from the address, and out of reach of whatever prints an object. */
+export class ProxyEndpoint {
   readonly protocol: 'http:' | 'https:' | 'socks5:';
   readonly hostname: string;
   readonly port: number;
-  readonly username: string;
-  readonly password: string;
   /** `http://host:port`, without credentials: fit for messages. */
   readonly address: string;
+  readonly #username: string;
+  readonly #password: string;
+
+  constructor(url: URL, protocol: ProxyEndpoint['protocol'], username: string, password: string) {
+    this.protocol = protocol;
+    this.hostname = url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname;
+    this.port = url.port === '' ? DEFAULT_PORTS[protocol] : Number(url.port);
+    this.address = `${protocol}//${url.hostname}:${this.port}`;
+    this.#username = username;
+    this.#password = password;
+    showAs(this, () => this.address);
+  }
+
+  get username(): string {
+    return this.#username;
+  }
+
+  get password(): string {
+    return this.#password;
+  }
 }
 
 const DEFAULT_PORTS = { 'http:': 80, 'https:': 443, 'socks5:': 1080 } as const;
@@ -52,20 +71,11 @@ export function parseProxyUrl(option: string, value: string | URL): ProxyEndpoin
   }
   const protocol = url.protocol === 'socks:' || url.protocol === 'socks5h:' ? 'socks5:' : url.protocol;
   if (protocol !== 'http:' && protocol !== 'https:' && protocol !== 'socks5:') {
-    // Of `user:password@host` the protocol is the user.
-    const got = url.host === '' ? 'one without' : `'${url.protocol}'`;
-    throw new ConfigError(`${option}: expected an http://, https:// or socks5:// URL, got ${got}`, { option });
+    // Not shown: of `user:password@host` the protocol is the user.
+    throw new ConfigError(`${option}: expected an http://, https:// or socks5:// URL, got another`, { option });
   }
   if (url.hostname === '') throw new ConfigError(`${option}: expected a URL with a host, got none`, { option });
-  const port = url.port === '' ? DEFAULT_PORTS[protocol] : Number(url.port);
-  return {
-    protocol,
-    hostname: url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname,
-    port,
-    username: decode(option, url.username),
-    password: decode(option, url.password),
-    address: `${protocol}//${url.hostname}:${port}`,
-  };
+  return new ProxyEndpoint(url, protocol, decode(option, url.username), decode(option, url.password));
 }
 
 function decode(option: string, text: string): string {

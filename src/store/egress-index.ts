@@ -1,3 +1,5 @@
+import { grown } from './heap.ts';
+
 /** Packs a dotted IPv4 address into an int32, or returns `undefined` for anything else. */
 export function packIPv4(text: string): number | undefined {
   const length = text.length;
@@ -68,9 +70,9 @@ export class EgressIndex {
       return;
     }
     if (entry >= this.addresses.length) {
-      const grown = new Int32Array(Math.max(this.addresses.length * 2, entry + 1));
-      grown.set(this.addresses);
-      this.addresses = grown;
+      const addresses = new Int32Array(Math.max(grown(this.addresses.length), entry + 1));
+      addresses.set(this.addresses);
+      this.addresses = addresses;
     }
     this.addresses[entry] = packed;
     if ((this.used + 1) * 4 > this.table.length * 3) this.rehash();

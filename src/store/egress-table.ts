@@ -12,13 +12,15 @@ export const isLive = (route: Route, now: number): boolean => !route.closed && r
 class Lane extends IndexedHeap {
   /** Rank of the last route the pool offered. */
   cursor = 0;
+  /** By entry: its routes to egresses that a route of another pool leads to, too. Few, if any: found by looking at them all. */
+  readonly guests = new Map<number, Route>();
 }
 
 /** The egresses of one target: their slots, the routes that lead to them, and which to use next. */
 export class EgressTable {
   readonly slots: SlotTable;
   private readonly index = new EgressIndex();
-  /** The live shared route that leads to each entry, and the entry's key. */
+  /** The live shared route that leads to each entry (of several pools' the first: see Lane.guests), and the entry's key. */
   private readonly routes: (Route | undefined)[] = [];
   private readonly keys: string[] = [];
   private readonly lanes = new Map<string, Lane>();
@@ -41,8 +43,10 @@ export class EgressTable {
     return entry;
   }
 
-  routeOf(entry: number): Route | undefined {
-    return this.routes[entry];
+  /** The pool's own route to an entry. */
+  routeTo(entry: number, pool: string): Route | undefined {
+    const route = this.routes[entry];
+    return route !== undefined && route.pool === pool ? route : this.lane(pool).guests.get(entry);
   }
 
   /** Key of an entry that has a route. */
@@ -54,23 +58,29 @@ export class EgressTable {
   soonest(demand: Demand, now: number): number {
     const lane = this.lane(demand.pool);
     for (;;) {
-      const entry = this.top(lane, now);
-      if (demand.offer === undefined || (entry >= 0 && lane.topKey <= now + demand.patienceMs)) return entry;
+      let entry = this.top(lane, now);
+      let key = entry < 0 ? Infinity : lane.topKey;
+      if (lane.guests.size > 0) {
+        const guest = this.soonestGuest(lane, now);
+        const guestKey = guest < 0 ? Infinity : this.keyFor(guest, lane.guests.get(guest)!, now);
+        if (guestKey < key) {
+          entry = guest;
+          key = guestKey;
+        }
+      }
+      if (demand.offer === undefined || key <= now + demand.patienceMs) return entry;
       const route = demand.offer(lane.cursor);
       if (route === undefined) return entry;
       lane.cursor = route.seq;
-      const offered = this.entryFor(route.egress, route.weight);
-      const known = this.routes[offered];
-      if (known === undefined || !isLive(known, now)) this.attach(route, offered, route.egress, now);
+      this.lead(route, this.entryFor(route.egress, route.weight), route.egress, now);
     }
   }
 
   /** The route was believed to lead to `from` and leads to `to`, whose key is `egress`. */
   moveRoute(route: Route, from: number, to: number, egress: string, now: number): void {
     if (this.routes[from] === route) this.detach(from);
-    const known = this.routes[to];
-    if (known === route || (known !== undefined && isLive(known, now))) return;
-    if (route.shared && isLive(route, now)) this.attach(route, to, egress, now);
+    else if (this.routeTo(from, route.pool) === route) this.lane(route.pool).guests.delete(from);
+    if (this.routes[to] !== route && route.shared && isLive(route, now)) this.lead(route, to, egress, now);
   }
 
   /** Puts the entry where it belongs in its lane: by the time it becomes usable, or out while only a settle can tell. */
@@ -78,11 +88,15 @@ export class EgressTable {
     const route = this.routes[entry];
     if (route === undefined) return;
     const lane = this.lane(route.pool);
-    const key = route.trial && this.slots.busy(entry) > 0 ? Infinity : this.slots.usableAt(entry, now);
+    const key = this.keyFor(entry, route, now);
     if (this.slots.get(entry) >= 0) {
       if (key === Infinity) lane.remove(entry);
       else lane.update(entry, key);
     } else if (key !== Infinity) lane.push(entry, key);
+  }
+
+  rekeyAll(now: number): void {
+    for (let entry = 0; entry < this.slots.end; entry++) if (this.slots.exists(entry)) this.rekey(entry, now);
   }
 
   /** Forgets egresses that no route leads to any more, once nothing of them cools. */
@@ -95,6 +109,7 @@ export class EgressTable {
       if (route !== undefined && isLive(route, now)) continue;
       if (!this.slots.idle(entry, now)) continue;
       this.detach(entry);
+      if (this.hosts(entry, now)) continue;
       this.index.remove(entry);
       this.slots.release(entry);
     }
@@ -143,8 +158,56 @@ export class EgressTable {
     return lane;
   }
 
+  private keyFor(entry: number, route: Route, now: number): number {
+    return route.trial && this.slots.busy(entry) > 0 ? Infinity : this.slots.usableAt(entry, now);
+  }
+
+  private soonestGuest(lane: Lane, now: number): number {
+    let best = -1;
+    let bestKey = Infinity;
+    for (const [entry, route] of lane.guests) {
+      if (!isLive(route, now)) {
+        lane.guests.delete(entry);
+        continue;
+      }
+      const key = this.keyFor(entry, route, now);
+      if (key < bestKey) {
+        best = entry;
+        bestKey = key;
+      }
+    }
+    return best;
+  }
+
+  /** Whether a live route of some lane leads to an entry that has lost its own; then it becomes that. */
+  private hosts(entry: number, now: number): boolean {
+    for (const { guests } of this.lanes.values()) {
+      const guest = guests.get(entry);
+      if (guest === undefined) continue;
+      guests.delete(entry);
+      if (!isLive(guest, now)) continue;
+      this.attach(guest, entry, this.keys[entry], now);
+      return true;
+    }
+    return false;
+  }
+
+  /** The route leads to the entry: as its own route, or as a guest beside another pool's. One a pool is enough. */
+  private lead(route: Route, entry: number, key: string, now: number): void {
+    const known = this.routes[entry];
+    if (known === undefined || !isLive(known, now)) this.attach(route, entry, key, now);
+    else if (known.pool !== route.pool) {
+      const { guests } = this.lane(route.pool);
+      const guest = guests.get(entry);
+      if (guest === undefined || !isLive(guest, now)) guests.set(entry, route);
+    }
+  }
+
   private attach(route: Route, entry: number, key: string, now: number): void {
     this.detach(entry);
+    // Whether it has been swept meanwhile must make no difference.
+    if (this.slots.idle(entry, now)) this.slots.renew(entry);
+    this.lane(route.pool).guests.delete(entry);
     this.routes[entry] = route;
     this.keys[entry] = key;
     this.rekey(entry, now);

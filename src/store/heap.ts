@@ -4,6 +4,11 @@ export interface Positions {
   set(item: number, position: number): void;
 }
 
+/** The next capacity of a slab: doubling while small, later by an eighth, so that little of a large one lies idle. */
+export function grown(capacity: number): number {
+  return capacity < 4096 ? capacity * 2 : Math.ceil(capacity * 1.125);
+}
+
 /**
  * A 4-ary min-heap of (key, item) in typed arrays, with `update` and `remove` by item.
  * Four children share a cache line, so a million routes cost ten steps and few misses.
@@ -56,10 +61,11 @@ export class IndexedHeap {
   }
 
   private grow(): void {
-    const keys = new Float64Array(this.keys.length * 2);
+    const capacity = grown(this.items.length);
+    const keys = new Float64Array(capacity);
     keys.set(this.keys);
     this.keys = keys;
-    const items = new Uint32Array(this.items.length * 2);
+    const items = new Uint32Array(capacity);
     items.set(this.items);
     this.items = items;
   }

@@ -1,6 +1,7 @@
 import type { Random } from '../clock.ts';
 import { EgressTable, isLive } from './egress-table.ts';
-import { allowedNow, nextAllowed, refund, spend } from './rate.ts';
+import { COOLED, HELD, MemoryGrant, OVER, Outstanding } from './permits.ts';
+import { allowedNow, nextAllowed, type Rate, refund, spend } from './rate.ts';
 import type {
   Binding,
   Demand,
@@ -9,15 +10,9 @@ import type {
   Policy,
   Report,
   Reservation,
-  Route,
   TargetSnapshot,
   Verdict,
 } from './store.ts';
-
-// A permit's life: its slot busy · cooling while the exchange goes on · over.
-const HELD = 0;
-const COOLED = 1;
-const OVER = 2;
 
 /** `even` spacing is stretched by up to this share, so that many egresses do not fall into step. */
 const SPACING_JITTER = 0.04;
@@ -28,45 +23,24 @@ const FUTILE_SHARE = 1 / 256;
 const NO_VERDICTS: readonly Verdict[] = [];
 const NO_GRANTS: Grant[] = [];
 
-/** A permit of the memory store; its bookkeeping travels with it, so settling looks nothing up. */
-class MemoryGrant implements Grant {
-  readonly target: string;
-  readonly route: Route;
-  egress: string;
-  readonly startInMs: number;
-  entry: number;
-  deadline = 0;
-  /** The spacing it was granted with, and what it changed: given back with the slot. */
-  spacingMs = 0;
-  spacedUntil = 0;
-  spacedBefore = 0;
-  phase: number = HELD;
-
-  constructor(target: string, route: Route, egress: string, startInMs: number, entry: number) {
-    this.target = target;
-    this.route = route;
-    this.egress = egress;
-    this.startInMs = startInMs;
-    this.entry = entry;
-  }
-}
-
 /** The permits of one target: slots, rate and concurrency decided together. No I/O; time is passed in. */
 export class MemoryTarget {
   private readonly name: string;
   private readonly random: Random;
   private readonly table: EgressTable;
   private policy: Policy;
-  /** Grants in the order they were made, to find those whose holder was lost. */
-  private outstanding: MemoryGrant[] = [];
-  private oldest = 0;
-  /** Permits not over; theoretical arrival time of the rate. */
+  private readonly outstanding = new Outstanding();
+  /** Permits not over. */
   private active = 0;
-  private tat = 0;
+  /** Of the rate: theoretical arrival time, last spending, and all that was ever refunded. */
+  private tat = -Infinity;
+  private spentAt = -Infinity;
+  private refundedMs = 0;
   /** From then on nothing cools any more, if nothing else happens. */
-  private quietAt = 0;
-  /** Blind dials in a row that came up over budget. */
+  private quietAt = -Infinity;
+  /** Blind dials in a row that came up over budget; those of long ago do not count. */
   private futile = 0;
+  private futileUntil = -Infinity;
 
   constructor(name: string, policy: Policy, random: Random) {
     this.name = name;
@@ -79,10 +53,10 @@ export class MemoryTarget {
     const { policy, pin } = demand;
     const { table } = this;
     const { slots } = table;
+    const { rate } = policy;
     this.policy = policy;
-    slots.limit = policy.limit;
-    slots.windowMs = policy.windowMs;
     this.expireLost(now);
+    if (slots.limit !== policy.limit || slots.windowMs !== policy.windowMs) this.retune(policy, now);
     table.sweep(now);
 
     let allowed = demand.count;
@@ -92,17 +66,14 @@ export class MemoryTarget {
       allowed = Math.max(0, policy.concurrency - this.active);
       limiting = 'concurrency';
     }
-    if (policy.rate !== undefined) {
-      const within = allowedNow(policy.rate, this.tat, now);
-      if (within < allowed) {
-        allowed = within;
-        limiting = 'rate';
-        retryInMs = nextAllowed(policy.rate, spend(policy.rate, this.tat, now, within), now) - now;
-      }
-    }
 
     let grants: Grant[] = NO_GRANTS;
     while (grants.length < allowed) {
+      if (rate !== undefined && allowedNow(rate, this.tat, now) === 0) {
+        limiting = 'rate';
+        retryInMs = nextAllowed(rate, this.tat, now) - now;
+        break;
+      }
       const entry = pin === undefined ? table.soonest(demand, now) : table.entryFor(pin.egress, pin.weight);
       const at = entry < 0 ? Infinity : slots.usableAt(entry, now);
       if (at > now + demand.horizonMs) {
@@ -110,33 +81,34 @@ export class MemoryTarget {
         retryInMs = at - now;
         break;
       }
-      const route = pin ?? table.routeOf(entry)!;
+      const route = pin ?? table.routeTo(entry, demand.pool)!;
       const start = at > now ? at : now;
-      const grant = new MemoryGrant(this.name, route, pin?.egress ?? table.keyOf(entry), start - now, entry);
-      grant.deadline = start + demand.deadlineMs;
+      const egress = pin?.egress ?? table.keyOf(entry);
+      const grant = new MemoryGrant(this.name, route, egress, start - now, entry, start + demand.deadlineMs);
       if (policy.spacingMs > 0) grant.spacingMs = policy.spacingMs * (1 + SPACING_JITTER * this.random());
       this.take(grant, start);
+      if (rate !== undefined) this.spendRate(rate, grant, start);
       table.rekey(entry, now);
-      this.outstanding.push(grant);
+      this.outstanding.add(grant);
       this.active++;
       // Mostly it is one: a literal takes an eighth of the room that the first push makes.
       if (grants === NO_GRANTS) grants = [grant];
       else grants.push(grant);
     }
-    if (grants.length > 0 && policy.rate !== undefined) this.tat = spend(policy.rate, this.tat, now, grants.length);
     return { grants, retryInMs, limiting: grants.length === demand.count ? undefined : limiting };
   }
 
   bind(grant: Grant, egress: string, now: number): Binding {
     const held = grant as MemoryGrant;
     const { table } = this;
+    this.expireLost(now);
     if (held.phase !== HELD) return { ok: false, retryInMs: 0, duplicate: false };
     // The grant's own slot says nothing against the egress it is on: only a cooldown that came since does.
     if (held.egress === egress) return this.confirm(held, table.slots.cooldownUntil(held.entry), now, false);
 
     const { route, entry: from } = held;
     const to = table.entryFor(egress, 1);
-    const other = table.routeOf(to);
+    const other = table.routeTo(to, route.pool);
     const duplicate = other !== undefined && other !== route && isLive(other, now);
     const at = table.slots.usableAt(to, now);
     if (at <= now) {
@@ -146,8 +118,12 @@ export class MemoryTarget {
       this.take(held, now);
       this.futile = 0;
     } else if (route.weight === Infinity) {
-      const pauseMs = Math.min(1, FUTILE_SHARE * 2 ** this.futile++) * this.policy.windowMs;
+      const { windowMs } = this.policy;
+      if (this.futileUntil <= now) this.futile = 0;
+      const pauseMs = Math.min(1, FUTILE_SHARE * 2 ** this.futile++) * windowMs;
       table.slots.cooldown(from, now + Math.min(pauseMs, at - now));
+      this.futileUntil = now + pauseMs + windowMs;
+      this.quietFrom(this.futileUntil);
     }
     if (route.weight === 1) table.moveRoute(route, from, to, egress, now);
     return this.confirm(held, at, now, duplicate);
@@ -155,6 +131,7 @@ export class MemoryTarget {
 
   settle(reports: readonly Report[], now: number): readonly Verdict[] {
     const { slots } = this.table;
+    this.expireLost(now);
     let verdicts: Verdict[] | undefined;
     for (const report of reports) {
       const held = report.grant as MemoryGrant;
@@ -180,22 +157,25 @@ export class MemoryTarget {
   }
 
   cancel(grants: readonly Grant[], now: number): void {
+    this.expireLost(now);
     for (const grant of grants) {
       const held = grant as MemoryGrant;
       if (held.phase !== HELD) continue;
       held.phase = OVER;
       this.active--;
-      if (this.policy.rate !== undefined) this.tat = refund(this.policy.rate, this.tat);
+      this.refundRate(held);
       this.giveBack(held, now);
     }
   }
 
   /** Whether forgetting this target would change no decision. */
   idle(now: number): boolean {
+    this.expireLost(now);
     return this.active === 0 && this.quietAt <= now && this.tat <= now;
   }
 
   inspect(now: number): TargetSnapshot {
+    this.expireLost(now);
     return { target: this.name, active: this.active, egresses: this.table.inspect(now) };
   }
 
@@ -226,25 +206,38 @@ export class MemoryTarget {
     if (at > this.quietAt) this.quietAt = at;
   }
 
-  /** Grants whose holder never settled: the request may have been sent until the deadline, so the slot cools from there. */
+  /** Permits never settled: the request may have been sent until the deadline, so the slot cools from there. */
   private expireLost(now: number): void {
-    const { outstanding } = this;
     const { slots } = this.table;
-    while (this.oldest < outstanding.length) {
-      const grant = outstanding[this.oldest];
-      if (grant.phase === HELD) {
-        if (grant.deadline > now) break;
-        grant.phase = OVER;
-        this.active--;
-        slots.cool(grant.entry, grant.deadline);
-        this.quietFrom(grant.deadline + slots.windowMs);
-        this.table.rekey(grant.entry, now);
-      }
-      this.oldest++;
+    for (let lost = this.outstanding.overdue(now); lost !== undefined; lost = this.outstanding.overdue(now)) {
+      lost.phase = OVER;
+      this.active--;
+      slots.cool(lost.entry, lost.deadline);
+      this.quietFrom(lost.deadline + slots.windowMs);
+      this.table.rekey(lost.entry, now);
     }
-    if (this.oldest > 1024 && this.oldest * 2 > outstanding.length) {
-      outstanding.splice(0, this.oldest);
-      this.oldest = 0;
-    }
+  }
+
+  private spendRate(rate: Rate, grant: MemoryGrant, start: number): void {
+    this.tat = spend(rate, this.tat, start, 1);
+    if (start > this.spentAt) this.spentAt = start;
+    grant.rateMark = this.tat + this.refundedMs;
+  }
+
+  private refundRate(grant: MemoryGrant): void {
+    const { rate } = this.policy;
+    if (rate === undefined || grant.rateMark === undefined) return;
+    const left = refund(rate, this.tat, grant.rateMark - this.refundedMs, this.spentAt);
+    this.refundedMs += this.tat - left;
+    this.tat = left;
+  }
+
+  /** Another limit or window than before: what cools may cool for longer, and every egress is usable at another time. */
+  private retune({ limit, windowMs }: Policy, now: number): void {
+    const { slots } = this.table;
+    this.quietAt += Math.max(0, windowMs - slots.windowMs);
+    slots.limit = limit;
+    slots.windowMs = windowMs;
+    this.table.rekeyAll(now);
   }
 }

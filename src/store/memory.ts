@@ -10,8 +10,9 @@ export interface MemoryStoreOptions {
   readonly random?: Random;
 }
 
-/** One target is looked at for clean-up every so many reserves. */
+/** One target is looked at for clean-up every so many reserves, and two for each new one, so that their number follows the work. */
 const SWEEP_EVERY = 16;
+const SWEEP_FOR_NEW = 2;
 
 /**
  * The default store: everything in this process, every answer synchronous.
@@ -44,8 +45,8 @@ export class MemoryStore implements Store {
     if (state === undefined) {
       state = new MemoryTarget(target, demand.policy, this.random);
       this.targets.set(target, state);
-    }
-    if (--this.untilSweep === 0) this.sweep(now, target);
+      for (let i = 0; i < SWEEP_FOR_NEW; i++) this.sweep(now, target);
+    } else if (--this.untilSweep <= 0) this.sweep(now, target);
     return state.reserve(demand, now);
   }
 

@@ -29,7 +29,10 @@ export function spend(rate: Rate, tat: number, now: number, count: number): numb
   return Math.max(tat, now) + count * emissionInterval(rate);
 }
 
-/** Returns what was never sent. May leave the state a little stricter than exact, never looser. */
-export function refund(rate: Rate, tat: number): number {
-  return tat - emissionInterval(rate);
+/**
+ * Returns what was never sent. `after` is the arrival time right after it was spent, `lastAt` the last spending: what would
+ * have come back by then anyway is not given twice. May leave the state a little stricter than exact, never looser.
+ */
+export function refund(rate: Rate, tat: number, after: number, lastAt: number): number {
+  return tat - Math.min(emissionInterval(rate), Math.max(0, after - lastAt));
 }

@@ -1,4 +1,4 @@
-import type { Positions } from './heap.ts';
+import { grown, type Positions } from './heap.ts';
 
 // Layout of one record, ints: how many slots are busy, how many cool, where the ring starts, IPs it stands for.
 const BUSY = 0;
@@ -59,9 +59,14 @@ export class SlotTable implements Positions {
     this.ints[i + HEAD] = 0;
     this.places[entry] = -1;
     this.ints[i + WEIGHT] = weight === Infinity ? UNLIMITED : weight;
+    this.renew(entry);
+    return entry;
+  }
+
+  /** Of an entry that is {@link idle}: as if it had never been used. */
+  renew(entry: number): void {
     this.floats[entry * this.stride + SPACED] = -Infinity;
     this.floats[entry * this.stride + COOLDOWN] = -Infinity;
-    return entry;
   }
 
   /** Forgets an entry; the caller has made sure that it is {@link idle}. */
@@ -148,8 +153,8 @@ export class SlotTable implements Positions {
   cool(entry: number, at: number): void {
     const i = entry * INTS;
     this.ints[i + BUSY]--;
-    if (this.limit === Infinity) return;
-    if (this.ints[i + COOLING] === this.ring) this.relayout(this.ring * 2);
+    if (this.limit === Infinity || this.ints[i + WEIGHT] === UNLIMITED) return;
+    if (this.ints[i + COOLING] === this.ring) this.relayout(Math.max(this.ring * 2, FIRST_RING));
     const { ints, floats, ring } = this;
     const f = entry * this.stride + RING;
     const head = ints[i + HEAD];
@@ -192,8 +197,7 @@ export class SlotTable implements Positions {
   }
 
   private grow(): void {
-    // Doubling while small; by half later, so that a large table wastes at most a third.
-    this.capacity = this.capacity < 4096 ? this.capacity * 2 : Math.ceil(this.capacity * 1.5);
+    this.capacity = grown(this.capacity);
     const ints = new Int32Array(this.capacity * INTS);
     ints.set(this.ints);
     this.ints = ints;

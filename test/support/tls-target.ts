@@ -1,5 +1,6 @@
 import { createServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { TestCert } from './certs.ts';
 
@@ -19,7 +20,7 @@ export interface TlsTarget extends AsyncDisposable {
 /** Starts a {@link TlsTarget} on loopback; with `close`, it hangs up after every answer, so that each request needs a handshake. */
 export async function tlsTarget(cert: TestCert, options: { readonly close?: boolean } = {}): Promise<TlsTarget> {
   const handshakes: Handshake[] = [];
-  const sockets = new Set<Socket>();
+  const sockets = new Set<Duplex>();
   const server = createServer({ key: cert.key, cert: cert.cert }, (_request, response) => {
     if (options.close) response.setHeader('connection', 'close');
     response.end('hello');

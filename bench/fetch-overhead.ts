@@ -1,0 +1,108 @@
+/**
+ * What pacing adds to a request: `proxies.fetch` beside a bare `undici.fetch` through the same kind of ProxyAgent, tunnels
+ * kept alive, budgets so high that nobody waits. Gateway and target have a process of their own, and so has each client.
+ */
+import { fetch, ProxyAgent } from 'undici';
+import { ProxyManager } from '../src/index.ts';
+import { answer, child } from './support/child.ts';
+import { figure, median, percent, table, times, verdicts } from './support/report.ts';
+import { servers } from './support/servers.ts';
+
+const CONCURRENCY = [1, 50, 500];
+const ROUNDS = 7;
+const WARM_UP_MS = 300;
+const ROUND_MS = 700;
+const GOAL = 0.95;
+const PAGE = 'http://shop.test/item/1';
+
+interface Run {
+  readonly perSecond: number;
+  readonly cpuUs: number;
+}
+
+type Get = () => Promise<{ status: number; arrayBuffer(): Promise<ArrayBuffer> }>;
+
+const CLIENTS: Record<string, (gateway: string) => Get> = {
+  'undici.fetch': (gateway) => {
+    const dispatcher = new ProxyAgent({
+      uri: gateway.replace('{session}', 'one'),
+      proxyTunnel: true,
+      allowH2: false,
+      keepAliveTimeout: 60_000,
+    });
+    return () => fetch(PAGE, { dispatcher });
+  },
+  'proxies.fetch': (gateway) => {
+    const proxies = new ProxyManager({
+      pools: { gateway: { gateway, maxSessions: 1, concurrency: 1_000 } },
+      targets: [{ match: 'shop.test', budget: { limit: 1_000_000, windowMs: 1_000, spacing: 'burst' } }],
+    });
+    return () => proxies.fetch(PAGE);
+  },
+};
+
+/** `concurrency` loops, each with one request at a time, for `ms`. */
+async function run(get: Get, concurrency: number, ms: number): Promise<Run> {
+  const start = performance.now();
+  const before = process.cpuUsage();
+  let done = 0;
+  const loop = async (): Promise<void> => {
+    while (performance.now() - start < ms) {
+      const response = await get();
+      await response.arrayBuffer();
+      if (response.status !== 200) throw new Error(`status ${response.status}`);
+      done++;
+    }
+  };
+  await Promise.all(Array.from({ length: concurrency }, loop));
+  const { user, system } = process.cpuUsage(before);
+  return { perSecond: (done / (performance.now() - start)) * 1_000, cpuUs: (user + system) / done };
+}
+
+const [name, gateway] = process.argv.slice(2);
+if (name !== undefined) {
+  const get = CLIENTS[name](gateway);
+  answer(async (concurrency: number) => {
+    await run(get, concurrency, WARM_UP_MS);
+    return run(get, concurrency, ROUND_MS);
+  });
+} else {
+  await using behind = await servers({ target: {}, gateway: { exits: ['127.0.0.1'] } });
+  await using all = new AsyncDisposableStack();
+  const names = Object.keys(CLIENTS);
+  const clients = names.map((client) => all.use(child(new URL(import.meta.url), [client, behind.gatewayUrl])));
+  const rows: string[][] = [];
+  const goals: { what: string; met: boolean }[] = [];
+  for (const client of clients) for (const concurrency of CONCURRENCY) await client.ask(concurrency);
+  for (const concurrency of CONCURRENCY) {
+    const rounds: [Run, Run][] = [];
+    for (let i = 0; i < ROUNDS; i++) {
+      // In turns first and second, so that neither always follows the other.
+      const order = i % 2 === 0 ? [0, 1] : [1, 0];
+      const round: Run[] = [];
+      for (const which of order) round[which] = await clients[which].ask<Run>(concurrency);
+      rounds.push([round[0], round[1]]);
+    }
+    const ratio = median(rounds.map(([bare, ours]) => ours.perSecond / bare.perSecond));
+    for (const which of [0, 1]) {
+      rows.push([
+        `${concurrency} at a time: ${names[which]}`,
+        figure(median(rounds.map((round) => round[which].perSecond))),
+        figure(median(rounds.map((round) => round[which].cpuUs))),
+        which === 0 ? '' : times(ratio),
+        which === 0 ? '' : percent(median(rounds.map(([bare, ours]) => ours.cpuUs / bare.cpuUs)) - 1),
+      ]);
+    }
+    goals.push({
+      what: `${concurrency} at a time: ${times(ratio)} of undici’s requests a second (goal ≥ ${GOAL})`,
+      met: ratio >= GOAL,
+    });
+  }
+  table(
+    `A fetch through a kept-alive tunnel (median of ${ROUNDS} interleaved rounds of ${ROUND_MS} ms)`,
+    ['', 'requests a second', 'client CPU, µs a request', 'rate, undici = 1', 'more CPU'],
+    rows,
+  );
+  console.log();
+  verdicts(goals);
+}

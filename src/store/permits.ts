@@ -1,0 +1,69 @@
+import type { Grant, Route } from './store.ts';
+
+// A permit's life: its slot busy · cooling while the exchange goes on · over.
+export const HELD = 0;
+export const COOLED = 1;
+export const OVER = 2;
+
+/** A permit of the memory store; its bookkeeping travels with it, so settling looks nothing up. */
+export class MemoryGrant implements Grant {
+  readonly target: string;
+  readonly route: Route;
+  egress: string;
+  readonly startInMs: number;
+  entry: number;
+  readonly deadline: number;
+  /** The spacing it was granted with, and what it changed: given back with the slot. */
+  spacingMs = 0;
+  spacedUntil = 0;
+  spacedBefore = 0;
+  /** Arrival time of the rate right after it was spent, before refunds. */
+  rateMark: number | undefined = undefined;
+  phase: number = HELD;
+
+  constructor(target: string, route: Route, egress: string, startInMs: number, entry: number, deadline: number) {
+    this.target = target;
+    this.route = route;
+    this.egress = egress;
+    this.startInMs = startInMs;
+    this.entry = entry;
+    this.deadline = deadline;
+  }
+}
+
+/** The permits of one target by the end of their time, to find those whose holder was lost. */
+export class Outstanding {
+  private readonly permits: MemoryGrant[] = [];
+  private oldest = 0;
+
+  /** Costs nothing when the deadlines come in order, as they do unless some are booked ahead. */
+  add(permit: MemoryGrant): void {
+    const { permits } = this;
+    let at = permits.length;
+    permits.push(permit);
+    while (at > this.oldest && permits[at - 1].deadline > permit.deadline) {
+      permits[at] = permits[at - 1];
+      at--;
+    }
+    permits[at] = permit;
+  }
+
+  /** Takes out the next permit that is still held at its deadline; undefined when there is none. */
+  overdue(now: number): MemoryGrant | undefined {
+    const { permits } = this;
+    while (this.oldest < permits.length) {
+      const permit = permits[this.oldest];
+      if (permit.phase === HELD) {
+        if (permit.deadline > now) break;
+        this.oldest++;
+        return permit;
+      }
+      this.oldest++;
+    }
+    if (this.oldest > 1024 && this.oldest * 2 > permits.length) {
+      permits.splice(0, this.oldest);
+      this.oldest = 0;
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,285 @@
+import type { Clock } from './clock.ts';
+import { BudgetExceededError, StoreError } from './errors.ts';
+import type { Pool } from './gateway/pool.ts';
+import { type Lane, PoolLine, type TargetQueue, type Waiter } from './lanes.ts';
+import type { Awaitable, Grant, Reservation, Store, Verdict } from './store/store.ts';
+
+/** Permits asked of the store in one call: enough to serve a burst, small enough to leave some for other processes. */
+const MOST_PER_CALL = 256;
+
+/** What the rest of the library hears of. */
+export interface AdmissionListener {
+  verdicts(verdicts: readonly Verdict[]): void;
+  storeFailed(error: unknown): void;
+}
+
+/** When the store is asked, for whom, and who gets what it grants. */
+export class Turns {
+  private readonly store: Store;
+  private readonly clock: Clock;
+  private readonly listener: AdmissionListener;
+  private readonly deadlineMs: number;
+  /** Lanes that wait for room in their pool, and those that another session of their pool would help. */
+  private readonly roomless = new PoolLine();
+  private readonly growing = new PoolLine();
+  /** Requests that wait for a permit. */
+  waiting = 0;
+
+  constructor(store: Store, clock: Clock, deadlineMs: number, listener: AdmissionListener) {
+    this.store = store;
+    this.clock = clock;
+    this.deadlineMs = deadlineMs;
+    this.listener = listener;
+  }
+
+  join(waiter: Waiter, lane: Lane, front: boolean): void {
+    waiter.lane = lane;
+    this.waiting++;
+    if (front) lane.waiters.unshift(waiter);
+    else lane.waiters.push(waiter);
+    lane.queue.needy.add(lane);
+  }
+
+  /** Takes a waiter out of its lane. */
+  unlist(waiter: Waiter, lane: Lane): void {
+    lane.waiters.remove(waiter);
+    waiter.lane = undefined;
+    this.waiting--;
+    if (waiter.giveUpTimer !== undefined) {
+      this.clock.clearTimeout(waiter.giveUpTimer);
+      waiter.giveUpTimer = undefined;
+    }
+  }
+
+  /** The wait is too long, as far as is known now: refused at once. */
+  refuseIfLate(waiter: Waiter, lane: Lane): boolean {
+    const { dueAt, pool, queue } = lane;
+    if (dueAt === Infinity || dueAt <= waiter.giveUpAt) return false;
+    // A session on trial may serve it any moment.
+    if (lane.pin === undefined && pool.trying) return false;
+    const maxWaitMs = waiter.giveUpAt - waiter.queuedAt;
+    const error = new BudgetExceededError({ target: queue.key, waitMs: dueAt - this.clock.now(), maxWaitMs });
+    this.unlist(waiter, lane);
+    if (lane.waiters.size === 0) this.forget(lane);
+    waiter.refused(error);
+    return true;
+  }
+
+  refuseAll(lane: Lane, error: Error): void {
+    for (let waiter = lane.waiters.head; waiter !== undefined; waiter = lane.waiters.head) {
+      this.unlist(waiter, lane);
+      waiter.refused(error);
+    }
+  }
+
+  /** Asks for the lanes that something may have helped, in turn; when the target itself is at its limit, once for all of them. */
+  askFor(queue: TargetQueue, helped: (lane: Lane) => boolean): void {
+    if (queue.needy.size === 0) return;
+    let refused: Lane | undefined;
+    for (const lane of [...queue.needy]) {
+      if (lane.waiters.size === 0 || !helped(lane)) continue;
+      if (refused !== undefined && lane.targetBound && !lane.asking) {
+        lane.dueAt = refused.dueAt;
+        lane.wakeAt = refused.wakeAt;
+        continue;
+      }
+      this.drain(lane);
+      if (lane.targetBound && !lane.asking && lane.waiters.size > 0) refused = lane;
+    }
+  }
+
+  /** Asks the store for as many permits as can be used, until it has no more; then sets the timer. */
+  drain(lane: Lane): void {
+    const { pool } = lane;
+    if (lane.asking) {
+      lane.again = true;
+      return;
+    }
+    lane.asking = true;
+    for (;;) {
+      lane.again = false;
+      const count = Math.min(lane.waiters.size, pool.room, MOST_PER_CALL);
+      if (count <= 0) break;
+      lane.demand.count = count;
+      let answer: Awaitable<Reservation>;
+      try {
+        answer = this.store.reserve(lane.queue.key, lane.demand);
+      } catch (error) {
+        this.failed(lane, error);
+        break;
+      }
+      if ('then' in answer) {
+        // Other targets must not be promised the same places meanwhile.
+        pool.asked += count;
+        const answered = (): void => {
+          lane.asking = false;
+          pool.asked -= count;
+        };
+        answer.then(
+          (reservation) => {
+            answered();
+            if (this.deliver(lane, reservation, count) || lane.again) this.drain(lane);
+            else this.schedule(lane);
+            this.fill(pool);
+          },
+          (error) => {
+            answered();
+            this.failed(lane, error);
+            this.schedule(lane);
+            this.fill(pool);
+          },
+        );
+        return;
+      }
+      if (!this.deliver(lane, answer, count) && !lane.again) break;
+    }
+    lane.asking = false;
+    this.schedule(lane);
+  }
+
+  /** Places of a pool are free: to the lanes that wait for one, in turn. */
+  fill(pool: Pool): void {
+    if (pool.room <= 0) return;
+    for (const lane of this.roomless.of(pool.name)) {
+      this.roomless.delete(lane);
+      if (lane.waiters.size > 0) this.drain(lane);
+      if (pool.room <= 0) return;
+    }
+  }
+
+  /** Whether anybody waits whom another session of the pool would help. */
+  isShort(pool: string): boolean {
+    return this.growing.has(pool);
+  }
+
+  /** A permit of this target was bound or given back: if that changed what the pool has, those who wait for more may ask. */
+  grew(name: string, target: string): void {
+    const lanes = this.growing.of(name);
+    if (lanes.length === 0) return;
+    const { pool } = lanes[0];
+    if (!pool.changed) return;
+    pool.changed = false;
+    for (const lane of lanes) {
+      if (lane.waiters.size === 0) continue;
+      if (lane.queue.key === target || pool.offerInMs(lane.isHeldBack) === 0) this.drain(lane);
+    }
+  }
+
+  /** Gives back a permit that nobody used: its slot goes to the next in line. */
+  giveBack(queue: TargetQueue, grant: Grant): void {
+    this.tell(
+      () => this.store.cancel(queue.key, [grant]),
+      () => {
+        this.askFor(queue, (lane) => lane.sharesWith(grant));
+        this.grew(grant.route.pool, queue.key);
+      },
+    );
+  }
+
+  /** An empty lane holds nothing: not its timer, not its place with the pool. */
+  forget(lane: Lane): void {
+    const { queue } = lane;
+    queue.needy.delete(lane);
+    this.roomless.delete(lane);
+    this.growing.delete(lane);
+    if (lane.pin !== undefined) queue.lanes.delete(lane.pin);
+    if (queue.timer === undefined || queue.needy.size > 0) return;
+    this.clock.clearTimeout(queue.timer);
+    queue.timer = undefined;
+    queue.timerDueAt = Infinity;
+  }
+
+  /** Goes on at once when the store's answer is there, else when it comes. */
+  tell<T>(question: () => Awaitable<T>, done: (value: T) => void): void {
+    let answer: Awaitable<T>;
+    try {
+      answer = question();
+    } catch (error) {
+      this.listener.storeFailed(error);
+      return;
+    }
+    if (typeof answer === 'object' && answer !== null && 'then' in answer) {
+      answer.then(done, (error) => this.listener.storeFailed(error));
+    } else done(answer as T);
+  }
+
+  /** Hands the permits out. Returns whether to ask for more. */
+  private deliver(lane: Lane, { grants, retryInMs, limiting }: Reservation, count: number): boolean {
+    const { pool, queue } = lane;
+    for (const grant of grants) {
+      if (grant.startInMs > 0) this.clock.setTimeout(() => this.hand(lane, grant), Math.ceil(grant.startInMs));
+      else this.hand(lane, grant);
+    }
+    if (grants.length > 0 && queue.needy.delete(lane) && lane.waiters.size > 0) queue.needy.add(lane);
+    const { failure } = pool;
+    pool.failure = undefined;
+    // Whatever a session could not be made for, nobody waits for it.
+    if (grants.length === count) return true;
+    if (failure !== undefined) this.refuseAll(lane, failure);
+    lane.targetBound = limiting === 'rate' || limiting === 'concurrency';
+    const grows = lane.pin === undefined && !lane.targetBound && pool.mints;
+    lane.heldBack = grows && lane.isHeldBack;
+    if (grows) this.growing.add(lane);
+    else this.growing.delete(lane);
+    const waitMs = grows ? Math.min(retryInMs, Math.max(1, pool.offerInMs(lane.heldBack))) : retryInMs;
+    lane.dueAt = this.clock.now() + waitMs;
+    lane.settleBound = limiting === 'concurrency' || retryInMs === Infinity;
+    const { unjudged } = lane;
+    lane.unjudged = [];
+    for (const waiter of unjudged) if (waiter.lane === lane) this.refuseIfLate(waiter, lane);
+    return false;
+  }
+
+  private hand(lane: Lane, grant: Grant): void {
+    const waiter = lane.waiters.head;
+    if (waiter === undefined) {
+      this.giveBack(lane.queue, grant);
+      return;
+    }
+    this.unlist(waiter, lane);
+    lane.pool.inUse++;
+    lane.queue.active++;
+    waiter.granted(grant);
+  }
+
+  /** After a drain: who still waits is woken by the pool, by a settle, or by the timer. */
+  private schedule(lane: Lane): void {
+    const { queue, pool } = lane;
+    lane.unjudged.length = 0;
+    if (lane.waiters.size === 0) {
+      this.forget(lane);
+      return;
+    }
+    if (pool.room <= 0) {
+      // When a place comes free nobody knows, and what was known of the slots may be out of date by then.
+      lane.dueAt = lane.wakeAt = Infinity;
+      this.roomless.add(lane);
+      return;
+    }
+    // What is in flight is settled, or lost and given up for, by its deadline: nobody waits for ever.
+    lane.wakeAt = lane.dueAt === Infinity ? this.clock.now() + this.deadlineMs : lane.dueAt;
+    if (lane.wakeAt < queue.timerDueAt) this.setTimer(queue, lane.wakeAt);
+  }
+
+  private setTimer(queue: TargetQueue, dueAt: number): void {
+    this.clock.clearTimeout(queue.timer);
+    queue.timerDueAt = dueAt;
+    // Whole milliseconds, rounded up: a timer that is cut short would find nothing to do.
+    queue.timer = this.clock.setTimeout(() => this.onTimer(queue), Math.max(0, Math.ceil(dueAt - this.clock.now())));
+  }
+
+  private onTimer(queue: TargetQueue): void {
+    queue.timer = undefined;
+    queue.timerDueAt = Infinity;
+    const now = this.clock.now();
+    this.askFor(queue, (lane) => lane.wakeAt <= now);
+    let next = Infinity;
+    for (const { asking, wakeAt } of queue.needy) if (!asking && wakeAt < next) next = wakeAt;
+    if (next < queue.timerDueAt) this.setTimer(queue, next);
+  }
+
+  private failed(lane: Lane, error: unknown): void {
+    this.listener.storeFailed(error);
+    this.refuseAll(lane, StoreError.from(error));
+  }
+}

@@ -1,0 +1,278 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { seededRandom } from '../../src/clock.ts';
+import {
+  type Escalation,
+  type EscalationOptions,
+  escalation,
+  escalationState,
+  notePool,
+  refusedShare,
+} from '../../src/limits/escalation.ts';
+import type { Outcome } from '../../src/store/store.ts';
+import { manualClock } from '../support/manual-clock.ts';
+
+const POOLS = ['direct', 'datacenter', 'residential'];
+
+function make(options: Partial<EscalationOptions> = {}) {
+  const clock = manualClock(1000);
+  return { clock, ladder: escalation({ pools: POOLS, random: () => 0, clock, ...options }) };
+}
+
+/** `n` requests through the pool in use, each over an egress of its own. */
+function send(ladder: Escalation, n: number, outcome: Outcome, prefix = 'e'): void {
+  for (let i = 0; i < n; i++) ladder.record(ladder.pool(), outcome, `${prefix}${i}`);
+}
+
+describe('up', () => {
+  test.each([
+    ['nothing', [], 'direct'],
+    ['nine refusals', [[9, 'blocked']], 'direct'],
+    ['ten refusals', [[10, 'blocked']], 'datacenter'],
+    ['challenges are refusals', [[10, 'challenged']], 'datacenter'],
+    [
+      'half of ten',
+      [
+        [5, 'ok'],
+        [5, 'blocked'],
+      ],
+      'datacenter',
+    ],
+    [
+      'four of ten',
+      [
+        [6, 'ok'],
+        [4, 'blocked'],
+      ],
+      'direct',
+    ],
+    [
+      'the last twenty count',
+      [
+        [100, 'ok'],
+        [9, 'blocked'],
+      ],
+      'direct',
+    ],
+    [
+      'ten of the last twenty',
+      [
+        [100, 'ok'],
+        [10, 'blocked'],
+      ],
+      'datacenter',
+    ],
+    [
+      'other outcomes say nothing',
+      [
+        [50, 'rate-limited'],
+        [50, 'target-error'],
+        [50, 'network-error'],
+        [50, 'ignored'],
+        [9, 'blocked'],
+      ],
+      'direct',
+    ],
+    ['as far as it goes', [[100, 'blocked']], 'residential'],
+  ] as [string, [number, Outcome][], string][])('%s', (_name, outcomes, pool) => {
+    const { ladder } = make();
+    let unique = 0;
+    for (const [n, outcome] of outcomes) send(ladder, n, outcome, `${unique++}-`);
+    expect(ladder.pool()).toBe(pool);
+  });
+
+  test('one bad egress, however often it is used, is not a bad pool', () => {
+    const { ladder } = make();
+    for (let i = 0; i < 50; i++) {
+      ladder.record('direct', 'blocked', 'bad');
+      ladder.record('direct', 'blocked', 'bad');
+      ladder.record('direct', 'ok', `good${i % 3}`);
+    }
+    expect(ladder.pool()).toBe('direct');
+  });
+
+  test('a pool of one egress is judged by its outcomes', () => {
+    const { ladder } = make();
+    for (let i = 0; i < 20; i++) ladder.record('direct', i % 5 === 0 ? 'blocked' : 'ok');
+    expect(ladder.pool()).toBe('direct');
+    for (let i = 0; i < 10; i++) ladder.record('direct', 'blocked');
+    expect(ladder.pool()).toBe('datacenter');
+  });
+
+  test('what the pool left behind still reports is passed over', () => {
+    const { ladder } = make();
+    send(ladder, 10, 'blocked');
+    for (let i = 0; i < 50; i++) ladder.record('direct', i % 2 ? 'blocked' : 'ok');
+    expect(ladder.pool()).toBe('datacenter');
+    for (let i = 0; i < 50; i++) ladder.record('residential', 'blocked');
+    expect(ladder.pool()).toBe('datacenter');
+  });
+});
+
+describe('down', () => {
+  /** On the second pool since 1000 ms; the first round is due at 301,000. */
+  function climbed(options: Partial<EscalationOptions> = {}) {
+    const made = make(options);
+    send(made.ladder, 10, 'blocked');
+    return made;
+  }
+
+  test('a probe at a time, four good ones in a row', () => {
+    const { clock, ladder } = climbed();
+    clock.advance(299_999);
+    expect(ladder.pool()).toBe('datacenter');
+    clock.advance(1);
+    for (let i = 0; i < 4; i++) {
+      expect([ladder.pool(), ladder.pool(), ladder.pool()]).toEqual(['direct', 'datacenter', 'datacenter']);
+      ladder.record('datacenter', 'ok');
+      ladder.record('direct', 'ok');
+    }
+    expect([ladder.pool(), ladder.pool()]).toEqual(['direct', 'direct']);
+  });
+
+  test('a failed round doubles the time to the next, up to the longest', () => {
+    const { clock, ladder } = climbed();
+    clock.advance(300_000);
+    for (const nextMs of [600_000, 1_200_000, 2_400_000, 3_600_000, 3_600_000]) {
+      expect(ladder.pool()).toBe('direct');
+      ladder.record('direct', 'ok');
+      expect(ladder.pool()).toBe('direct');
+      ladder.record('direct', 'challenged');
+      clock.advance(nextMs - 1);
+      expect(ladder.pool()).toBe('datacenter');
+      clock.advance(1);
+    }
+  });
+
+  test('a probe that says nothing ends the round, but is not held against the pool', () => {
+    const { clock, ladder } = climbed();
+    clock.advance(300_000);
+    for (let i = 0; i < 3; i++) {
+      expect(ladder.pool()).toBe('direct');
+      ladder.record('direct', 'gateway-error');
+      clock.advance(299_999);
+      expect(ladder.pool()).toBe('datacenter');
+      clock.advance(1);
+    }
+  });
+
+  test('a lost probe lets another go', () => {
+    const { clock, ladder } = climbed({ probeTimeoutMs: 5000 });
+    clock.advance(300_000);
+    expect(ladder.pool()).toBe('direct');
+    clock.advance(4999);
+    expect(ladder.pool()).toBe('datacenter');
+    clock.advance(1);
+    expect(ladder.pool()).toBe('direct');
+  });
+
+  test.each([
+    [0, 600_000], // back up at once
+    [299_999, 600_000],
+    [300_000, 300_000], // it held for as long as the interval: a new story
+  ])('climbing again %i ms after coming down: the next round in %i ms', (heldMs, nextMs) => {
+    const { clock, ladder } = climbed();
+    clock.advance(300_000);
+    send(ladder, 4, 'ok');
+    expect(ladder.pool()).toBe('direct');
+    clock.advance(heldMs);
+    send(ladder, 10, 'blocked');
+    expect(ladder.pool()).toBe('datacenter');
+    clock.advance(nextMs - 1);
+    expect(ladder.pool()).toBe('datacenter');
+    clock.advance(1);
+    expect(ladder.pool()).toBe('direct');
+  });
+
+  test('step by step from the top', () => {
+    const { clock, ladder } = climbed();
+    send(ladder, 10, 'blocked');
+    expect(ladder.pool()).toBe('residential');
+    clock.advance(300_000);
+    send(ladder, 4, 'ok');
+    expect(ladder.pool()).toBe('datacenter');
+    clock.advance(300_000);
+    send(ladder, 4, 'ok');
+    expect(ladder.pool()).toBe('direct');
+    clock.advance(1e9);
+    expect(ladder.pool()).toBe('direct');
+  });
+
+  test('with one pool there is nowhere to go', () => {
+    const { clock, ladder } = make({ pools: ['only'] });
+    for (let i = 0; i < 100; i++) send(ladder, 1, 'blocked');
+    clock.advance(1e9);
+    expect(ladder.pool()).toBe('only');
+  });
+});
+
+test('never flaps: after a climb the first probe takes its time, and rounds are at most one probe at a time', () => {
+  const step = fc.record({
+    gapMs: fc.constantFrom(0, 10, 1000, 60_000, 400_000),
+    bad: fc.array(fc.boolean(), { minLength: 3, maxLength: 3 }), // does each pool refuse?
+    n: fc.integer({ min: 1, max: 30 }),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), fc.integer(), (steps, seed) => {
+      const { clock, ladder } = make({ random: seededRandom(seed) });
+      let rank = 0; // as seen from outside: a pool is in use once it is given twice in a row
+      let climbedAt = Number.NEGATIVE_INFINITY;
+      for (const { gapMs, bad, n } of steps) {
+        clock.advance(gapMs);
+        for (let i = 0; i < n; i++) {
+          const first = POOLS.indexOf(ladder.pool());
+          const second = POOLS.indexOf(ladder.pool());
+          expect(second - first === 0 || second - first === 1).toBe(true); // the probe, then the pool in use
+          if (second > first) expect(clock.now() - climbedAt).toBeGreaterThanOrEqual(240_000);
+          if (second > rank) climbedAt = clock.now();
+          if (second < rank) expect(clock.now() - climbedAt).toBeGreaterThanOrEqual(240_000);
+          rank = second;
+          ladder.record(POOLS[second], bad[second] ? 'blocked' : 'ok', `e${i % 7}`);
+          if (first !== second) ladder.record(POOLS[first], bad[first] ? 'blocked' : 'ok', `e${i % 7}`);
+        }
+      }
+    }),
+  );
+});
+
+test('the share of refusals is the mean over the egresses of the last twenty outcomes', () => {
+  const outcome = fc.record({ egress: fc.nat(5), refused: fc.boolean() });
+  const policy = {
+    ...{ pools: 1, share: 0.5, minOutcomes: 10, probes: 4, probeAfterMs: 1, maxProbeAfterMs: 1, probeTimeoutMs: 1 },
+  };
+  fc.assert(
+    fc.property(fc.array(outcome, { maxLength: 50 }), (outcomes) => {
+      const state = escalationState<number>();
+      for (const { egress, refused } of outcomes) {
+        notePool(state, policy, 0, egress, refused ? 'blocked' : 'ok', 0, Math.random);
+      }
+      const last = outcomes.slice(-20);
+      const egresses = [...new Set(last.map(({ egress }) => egress))];
+      const shares = egresses.map((egress) => {
+        const own = last.filter((entry) => entry.egress === egress);
+        return own.filter((entry) => entry.refused).length / own.length;
+      });
+      const mean = shares.reduce((sum, share) => sum + share, 0) / Math.max(1, shares.length);
+      expect(refusedShare(state)).toBeCloseTo(mean, 9);
+    }),
+  );
+});
+
+test.each([
+  ['pools', { pools: [] }],
+  ['pools', { pools: ['a', 'a'] }],
+  ['pools', { pools: 'direct' as never }],
+  ['share', { share: 0 }],
+  ['share', { share: 1.5 }],
+  ['minOutcomes', { minOutcomes: 21 }],
+  ['probes', { probes: 0 }],
+  ['probeAfterMs', { probeAfterMs: Number.NaN }],
+  ['maxProbeAfterMs', { maxProbeAfterMs: 1000 }],
+  ['probeTimeoutMs', { probeTimeoutMs: 0 }],
+])('a bad %s is named: %o', (option, options) => {
+  expect(() => make(options)).toThrow(expect.objectContaining({ code: 'PACELINE_CONFIG', option }));
+});
+
+test('a pool that is not on the ladder is named', () => {
+  expect(() => make().ladder.record('mobile', 'ok')).toThrow(expect.objectContaining({ option: 'pool' }));
+});
