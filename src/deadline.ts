@@ -10,10 +10,12 @@ export interface Deadline {
   responded(): void;
 }
 
+const NONE: Deadline = { signal: undefined, end() {}, responded() {} };
+
 /** The deadline of one call. Its timer ends with the body. */
 export function deadlineOf(call: Call, own: AbortSignal | undefined, { clock, timeouts }: Engine): Deadline {
   const { totalMs } = timeouts;
-  if (totalMs === undefined) return { signal: own, end() {}, responded() {} };
+  if (totalMs === undefined) return own === undefined ? NONE : { ...NONE, signal: own };
   const controller = new AbortController();
   const timer = clock.setTimeout(() => controller.abort(new DeadlineError(totalMs)), totalMs);
   const end = (): void => clock.clearTimeout(timer);

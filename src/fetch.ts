@@ -9,8 +9,9 @@ import type { PoolRoute } from './gateway/pool.ts';
 import { type Backoff, fullJitter } from './limits/backoff.ts';
 import { type RetryBudget, retryBudget } from './limits/retry-budget.ts';
 import { checkPace } from './pace.ts';
-import { type PreparedRequest, prepareRequest } from './request.ts';
+import { isReplayable, type PreparedRequest, prepareRequest } from './request.ts';
 import { retryDelayMs } from './retry.ts';
+import { Stamp } from './stamp.ts';
 
 /** What the loop needs of a response. */
 interface AnyResponse {
@@ -24,7 +25,7 @@ type Send<R> = (request: PreparedRequest) => Promise<R>;
 /** How an attempt ended that is not followed by another. A reason to abort need not be an Error, so it is never thrown here. */
 type Ending<R> = { readonly response: R } | { readonly error: unknown };
 
-/** An attempt that is to be followed by another. */
+/** An attempt that is to be followed by another. An Error, since that is what p-retry goes by. */
 class TryAgain extends Error {
   readonly delayMs: number;
 
@@ -43,6 +44,21 @@ interface Run<R> {
   lastResponse: R | undefined;
 }
 
+/** What fetch takes for a dispatcher: it knows the call that its dispatches belong to. */
+class CallDispatcher {
+  private readonly engine: Engine;
+  private readonly call: Call;
+
+  constructor(engine: Engine, call: Call) {
+    this.engine = engine;
+    this.call = call;
+  }
+
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    return this.engine.dispatch(this.call, options, handler);
+  }
+}
+
 const sendWithUndici: Send<Response> = ({ input, init }) => undiciFetch(input as never, init);
 
 /** The loop above the dispatcher: attempts, bodies, deadline. Retrying is done up here, where a body can still be sent again. */
@@ -50,7 +66,6 @@ export class Fetcher {
   private readonly engine: Engine;
   private readonly backoff: Backoff;
   private readonly budget: RetryBudget;
-  private readonly calls = new WeakMap<object, Call>();
   /** Ends of the pauses between attempts. */
   private readonly pausing = new Set<() => void>();
   private stopped = false;
@@ -60,10 +75,6 @@ export class Fetcher {
     this.engine = engine;
     this.backoff = fullJitter({ baseMs: retry.baseMs, capMs: retry.capMs, random });
     this.budget = retryBudget({ ratio: retry.ratio, clock });
-  }
-
-  callOf(response: object): Call | undefined {
-    return this.calls.get(response);
   }
 
   /** A fetch in the place of the global one; on `route` when it is given. */
@@ -104,13 +115,13 @@ export class Fetcher {
         if (request.ready !== undefined) await request.ready;
         const { init } = request;
         if (deadline.signal !== undefined) init.signal = deadline.signal;
-        init.dispatcher = {
-          dispatch: (o: Dispatcher.DispatchOptions, h: Dispatcher.DispatchHandler) => engine.dispatch(call, o, h),
-        } as unknown as Dispatcher;
+        init.dispatcher = new CallDispatcher(engine, call) as unknown as Dispatcher;
         this.budget.deposit();
-        const ending = await this.attempts({ call, request, deadline, send, lastResponse: undefined });
+        const run: Run<R> = { call, request, deadline, send, lastResponse: undefined };
+        const first = await this.attempt(run);
+        const ending = first instanceof TryAgain ? await this.furtherAttempts(run, first) : first;
         if ('error' in ending) throw ending.error;
-        this.calls.set(ending.response, call);
+        Stamp.on(ending.response, call);
         deadline.responded();
         return ending.response;
       } catch (error) {
@@ -123,16 +134,24 @@ export class Fetcher {
   }
 
   /** The count, the waits and their clock are ours; p-retry runs the loop. */
-  private attempts<R extends AnyResponse>(run: Run<R>): Promise<Ending<R>> {
-    return pRetry(() => this.attempt(run), {
-      retries: Number.POSITIVE_INFINITY,
-      minTimeout: 0,
-      shouldRetry: ({ error }) => error instanceof TryAgain,
-      onFailedAttempt: ({ error }) => (error instanceof TryAgain ? this.pause(run, error) : undefined),
-    });
+  private async furtherAttempts<R extends AnyResponse>(run: Run<R>, first: TryAgain): Promise<Ending<R>> {
+    await this.pause(run, first);
+    return pRetry(
+      async () => {
+        const ending = await this.attempt(run);
+        if (ending instanceof TryAgain) throw ending;
+        return ending;
+      },
+      {
+        retries: Number.POSITIVE_INFINITY,
+        minTimeout: 0,
+        shouldRetry: ({ error }) => error instanceof TryAgain,
+        onFailedAttempt: ({ error }) => (error instanceof TryAgain ? this.pause(run, error) : undefined),
+      },
+    );
   }
 
-  private async attempt<R extends AnyResponse>(run: Run<R>): Promise<Ending<R>> {
+  private async attempt<R extends AnyResponse>(run: Run<R>): Promise<Ending<R> | TryAgain> {
     const { call, request, deadline } = run;
     if (deadline.signal?.aborted) return { error: deadline.signal.reason };
     if (this.stopped) return { error: new ClosedError() };
@@ -145,12 +164,13 @@ export class Fetcher {
       if (deadline.signal?.aborted) return { error: deadline.signal.reason };
       failure = reveal(error);
     }
+    if (response !== undefined && call.outcome === 'ok') return { response };
     const delayMs = this.delayAfter(call, request, response, failure);
     if (delayMs !== undefined) {
       run.lastResponse = response ?? run.lastResponse;
       call.live?.dump();
       await response?.body?.cancel().catch(() => {});
-      throw new TryAgain(delayMs, failure ?? new Error(`status ${response?.status}`));
+      return new TryAgain(delayMs, failure ?? new Error(`status ${response?.status}`));
     }
     if (response !== undefined) return { response };
     if (call.attempts === 1 || isFatal(failure, call.failure)) return { error: failure };
@@ -180,7 +200,7 @@ export class Fetcher {
         attempts: retry.attempts,
         maxRetryAfterMs: retry.maxRetryAfterMs,
         idempotent: retry.methods.has(request.method),
-        replayable: request.replayable(),
+        replayable: isReplayable(request.init.body),
         backoff: this.backoff,
       },
     );

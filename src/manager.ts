@@ -8,6 +8,7 @@ import { checkSessionId } from './gateway/template.ts';
 import { showAs } from './inspect.ts';
 import { type ProxyManagerOptions, resolveOptions } from './options.ts';
 import { Session, type SessionOptions } from './session.ts';
+import { Stamp } from './stamp.ts';
 import type { TrafficStats } from './stats.ts';
 import type { TargetSnapshot } from './store/store.ts';
 import { invalid, knownOnly } from './validate.ts';
@@ -120,7 +121,7 @@ export class ProxyManager {
 
   /** What is known of a response's way; `undefined` for responses of others. */
   exchange(response: object): ExchangeInfo | undefined {
-    return this.#fetcher.callOf(response)?.info();
+    return Stamp.of(response)?.info();
   }
 
   /** Counts since the start, and the budgets as they stand. */

@@ -14,11 +14,11 @@ export interface PreparedRequest {
   readonly dumpsRedirects: boolean;
   /** To be awaited before it is sent. */
   readonly ready: Promise<void> | undefined;
-  /** Whether it can be sent once more, body and all. */
-  replayable(): boolean;
 }
 
 type AnyInit = RequestInit & { readonly pace?: unknown };
+
+const NO_INIT: AnyInit = {};
 
 /**
  * Takes what any fetch takes: strings, URLs, undici's Request and Node's own, with either's FormData, Headers and signals.
@@ -31,7 +31,7 @@ export function prepareRequest(
   defaults: readonly (readonly [string, string])[],
   foreign = false,
 ): PreparedRequest {
-  const { pace: _, dispatcher, ...own } = isRequest(init) ? takeApart(init) : (init ?? {});
+  const { pace: _, dispatcher, ...own } = isRequest(init) ? takeApart(init) : (init ?? NO_INIT);
   if (dispatcher != null) throw invalid('dispatcher', 'none, since the manager decides how a request leaves', dispatcher);
   const given = isRequest(input) ? input : undefined;
   const signal = own.signal === undefined ? given?.signal : (own.signal ?? undefined);
@@ -57,22 +57,18 @@ export function prepareRequest(
       merged.body = body;
       merged.duplex = 'half';
     }),
-    replayable: () => isReplayable(merged.body),
   };
 }
 
-/** A stream may be sent as long as nobody has read of it. Everything else is there to be read again. */
-function isReplayable(body: unknown): boolean {
+/** Whether a body can be sent once more. A stream may be, as long as nobody has read of it; everything else is there to be read again. */
+export function isReplayable(body: unknown): boolean {
   if (typeof body !== 'object' || body === null) return true;
   if (body instanceof ReadableStream) return !body.locked && !Readable.isDisturbed(body as never);
   return !(Symbol.asyncIterator in body);
 }
 
 function isRequest(value: unknown): value is Request {
-  return (
-    value instanceof Request ||
-    (typeof value === 'object' && value !== null && 'url' in value && 'method' in value && 'headers' in value)
-  );
+  return typeof value === 'object' && value !== null && 'url' in value && 'method' in value && 'headers' in value;
 }
 
 function takeApart(request: Request): RequestInit & { pace?: undefined } {

@@ -206,6 +206,7 @@ describe('gatewayFault', () => {
     'user joe has the token: hunter2',
     'nobody called hunter2 here',
     `${'x '.repeat(250)}joe:hunter2@gw.example`,
+    `${`${'z'.repeat(150)}:q@ `.repeat(3)}${'p'.repeat(35)} joe:hunter2xxxxxx@gw.example`,
     `${'a:b@c '.repeat(84)}joe:hunter2@gw.example:8080`,
   ])('hides what looks like credentials: %s', (words) => {
     const { message } = gatewayFault({

@@ -97,6 +97,16 @@ const rows: Row[] = [
   ...strong('Pardon Our Interruption', '<title>Pardon Our Interruption</title>', 'challenged'),
   ['a guard page with 401', { status: 401, body: 'https://geo.captcha-delivery.com/captcha/' }, 'challenged'],
   ['a guard page with 429', { status: 429, body: '<script src="https://ct.captcha-delivery.com/c.js">' }, 'challenged'],
+  [
+    'a guard page that is long',
+    { headers: HTML, body: `<script src="https://ct.captcha-delivery.com/c.js">${LONG}` },
+    'challenged',
+  ],
+  [
+    'cf-error-code 1015 with 403 is a limit',
+    { status: 403, body: '<span class="cf-error-code">1015</span>' },
+    'rate-limited',
+  ],
   ['cf-error-code 1015 is a limit', { status: 429, body: '<span class="cf-error-code">1015</span>' }, 'rate-limited'],
   ['cf-error-code 1016 is the site', { status: 503, body: '<span class="cf-error-code">1016</span>' }, 'target-error'],
   ['cf-error-code 522 is the site', { status: 522, body: '<span class="cf-error-code">522</span>' }, 'target-error'],

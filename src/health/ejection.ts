@@ -85,9 +85,9 @@ export function ejectedForMs(word: number, policy: EjectionPolicy, now: number):
 }
 
 /**
- * Whether one more may be ejected, of the `total` that the pool has at that target, those it may still open included
- * (`Infinity` where it opens as many as it likes), when `ejected` are. The last one is never ejected: with nothing to go
- * to, an outage would be made of what may be a few bad answers. Of two or more one may always be.
+ * Whether one more may be ejected when `ejected` are, of the `total` egresses that the pool has at that target; count one
+ * more where it can open another. The last one is never ejected: with nothing to go to, an outage would be made of what
+ * may be a few bad answers. Of two or more one may always be, unless the share is 0.
  */
 export function mayEject(ejected: number, total: number, policy: EjectionPolicy = DEFAULT_EJECTION): boolean {
   if (total < 2 || policy.maxEjectedShare === 0) return false;

@@ -56,8 +56,11 @@ export function httpGateway(core: GatewayCore, tls: TlsFiles | undefined): Serve
   };
 
   const limits = { keepAliveTimeout: 75_000, requestTimeout: 0, headersTimeout: 0 };
-  const server =
-    tls === undefined ? createServer(limits) : createHttpsServer({ ...limits, ...tls, allowHalfOpen: true });
+  const server = tls === undefined ? createServer(limits) : createHttpsServer({ ...limits, ...tls });
+  // Only from here on: who hangs up in the middle of the handshake is gone.
+  server.on('secureConnection', (socket: Duplex) => {
+    socket.allowHalfOpen = true;
+  });
   server.on('connect', onConnect);
   server.on('request', onRequest);
   server.on('clientError', (_error, socket) => socket.destroy());

@@ -81,5 +81,7 @@ function endTogether(one: Duplex, other: Duplex, others: SocketSet, unless: () =
     if (unless()) return;
     if (failed) others.reset(other);
     else if (!one.readableEnded) other.destroy();
+    // Nobody takes any more what it still has to say: unread, it would never end.
+    else other.resume();
   });
 }

@@ -49,9 +49,11 @@ export class SocketSet {
 
   /** Resets the connection that `socket` is, or (as a TLS or HTTP/2 socket) runs over. */
   reset(socket: Duplex): void {
-    const { remoteAddress, remotePort } = socket as Socket;
+    const { remoteAddress, remotePort, localAddress, localPort } = socket as Socket;
     for (const member of this.sockets) {
-      if (member.remotePort === remotePort && member.remoteAddress === remoteAddress) {
+      // Both ends: all connections to one target have the same other one.
+      const sameRemote = member.remotePort === remotePort && member.remoteAddress === remoteAddress;
+      if (sameRemote && member.localPort === localPort && member.localAddress === localAddress) {
         soon(3, () => member.resetAndDestroy());
         return;
       }

@@ -249,6 +249,7 @@ describe('quotaSpacing', () => {
       { ...info, remaining: 0.5 },
       { spacingMs: 10_000, untilMs: 11_000, exhausted: true },
     ],
+    ['counts whole requests', { ...info, remaining: 1.5 }, { spacingMs: 10_000, untilMs: 11_000, exhausted: false }],
     [
       'waits without a known limit',
       { ...info, limit: undefined, remaining: 0 },

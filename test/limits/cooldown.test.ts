@@ -118,6 +118,15 @@ describe('cooldowns', () => {
     expect(pauses.waitMs('e')).toBe(200_000);
   });
 
+  test('what an egress was told that is not one of the three does not count', () => {
+    const clock = manualClock();
+    const pauses = cooldowns({ clock });
+    pauses.limited('a', 1_000_000);
+    clock.advance(60_000);
+    for (const egress of ['b', 'c', 'd']) pauses.limited(egress, 1000);
+    expect([pauses.waitMs(), pauses.waitMs('a')]).toEqual([1000, 940_000]);
+  });
+
   test('in the scope of an account the first refusal is everybody’s', () => {
     const clock = manualClock();
     const pauses = cooldowns({ scope: 'account', clock });

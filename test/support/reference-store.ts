@@ -1,40 +1,37 @@
 import type { Random } from '../../src/clock.ts';
-import type { Demand, Limiting, Policy, Report, Route } from '../../src/store/store.ts';
+import { allowedNow, nextAllowed, refund, spend } from '../../src/store/rate.ts';
+import type { Binding, Demand, EgressSnapshot, Limiting, Policy, Report, Route } from '../../src/store/store.ts';
+import { SlotModel } from './slot-model.ts';
 
 /** A permit of the {@link ReferenceStore}. */
 export interface Permit {
   readonly route: Route;
-  egress: string;
+  egress: Egress;
   readonly start: number;
   readonly deadline: number;
   readonly spacingMs: number;
-  spacedUntil: number;
-  spacedBefore: number;
-  rateMark: number | undefined;
+  spacedUntil?: number;
+  spacedBefore?: number;
+  rateMark?: number;
   state: 'held' | 'cooling' | 'over';
 }
 
-interface Egress {
-  readonly weight: number;
-  busy: number;
-  releases: number[];
-  spacedUntil: number;
-  cooldownUntil: number;
-  /** When it becomes, or since when it is usable, as of the last thing that happened to it: the order of choice. */
-  since: number;
-  readonly routes: Map<string, Route>;
+class Egress extends SlotModel {
+  /** Since when it is usable, or when it will be, as of the last thing that happened to it: the order of choice. */
+  since = -Infinity;
+  route: Route | undefined;
 }
 
-const live = (route: Route | undefined, now: number): route is Route =>
+const live = (route: Route | undefined, now: number): boolean =>
   route !== undefined && !route.closed && route.expiresAt > now;
 
 /** One target by the letter of the contract: lists, looked through from end to end. Time is passed in. */
 export class ReferenceStore {
-  private readonly egresses = new Map<string, Egress>();
+  private readonly random: Random;
+  private readonly egresses: Egress[] = [];
   private readonly permits: Permit[] = [];
   private readonly cursors = new Map<string, number>();
-  private readonly random: Random;
-  private policy: Policy | undefined;
+  private policy!: Policy;
   private tat = -Infinity;
   private spentAt = -Infinity;
   private refundedMs = 0;
@@ -45,111 +42,90 @@ export class ReferenceStore {
     this.random = random;
   }
 
-  get active(): number {
+  inspect(now: number): { active: number; egresses: EgressSnapshot[] } {
+    this.expire(now);
+    return { active: this.active, egresses: this.egresses.map((egress) => egress.inspect(this.policy, now)) };
+  }
+
+  private get active(): number {
     return this.permits.filter(({ state }) => state !== 'over').length;
   }
 
-  busy(egress: string): number {
-    return this.permits.filter((permit) => permit.egress === egress && permit.state === 'held').length;
-  }
-
   /** `chosen`: what the store under test took; where several are equally good, its choice is as good as any. */
-  reserve(demand: Demand, now: number, chosen: readonly string[]): { grants: Permit[]; retryInMs: number; limiting: Limiting | undefined } {
+  reserve(demand: Demand, now: number, chosen: readonly string[]) {
     const { policy, pin } = demand;
     const { rate } = policy;
     this.expire(now);
     const changed = policy.limit !== this.policy?.limit || policy.windowMs !== this.policy.windowMs;
     this.policy = policy;
-    if (changed) for (const egress of this.egresses.values()) this.touch(egress, now);
+    if (changed) for (const egress of this.egresses) this.touch(egress, now);
     const grants: Permit[] = [];
-    const refused = (limiting: Limiting, at: number) => ({ grants, limiting, retryInMs: at - now });
+    const refused = (at: number, ...limiting: Limiting[]) => ({ grants, limiting, retryInMs: at - now });
     while (grants.length < demand.count) {
-      if (policy.concurrency !== undefined && this.active >= policy.concurrency) return refused('concurrency', Infinity);
-      if (rate !== undefined) {
-        const interval = rate.windowMs / (rate.limit - rate.burst + 1);
-        const at = this.tat - (rate.burst - 1) * interval;
-        if (at > now + 1e-9 * interval) return refused('rate', at);
+      if (this.active >= (policy.concurrency ?? Infinity)) return refused(Infinity, 'concurrency');
+      if (rate && allowedNow(rate, this.tat, now) < 1) return refused(nextAllowed(rate, this.tat, now), 'rate');
+      const best = pin ? [this.egress(pin.egress, pin.weight)] : this.soonest(demand, now);
+      const at = Math.min(...best.map((egress) => egress.usableAt(policy, now)));
+      if (at === Infinity) return refused(at, 'budget');
+      if (at > now + demand.horizonMs) {
+        return refused(at, ...best.map(({ cooldownUntil }) => (cooldownUntil >= at ? 'cooldown' : 'budget')));
       }
-      const key = pin === undefined ? this.soonest(demand, now, chosen[grants.length]) : pin.egress;
-      if (key === undefined) return refused('budget', Infinity);
-      const egress = this.egress(key, pin?.weight ?? 1);
-      const at = this.usableAt(egress, now);
-      if (at > now + demand.horizonMs) return refused(egress.cooldownUntil >= at ? 'cooldown' : 'budget', at);
+      const egress = best.find(({ key }) => key === chosen[grants.length]) ?? best[0];
       const start = Math.max(at, now);
       const spacingMs = policy.spacingMs > 0 ? policy.spacingMs * (1 + 0.04 * this.random()) : 0;
-      const permit: Permit = {
-        route: pin ?? egress.routes.get(demand.pool)!,
-        egress: key,
-        start,
-        deadline: start + demand.deadlineMs,
-        spacingMs,
-        spacedUntil: 0,
-        spacedBefore: 0,
-        rateMark: undefined,
-        state: 'held',
-      };
+      const deadline = start + demand.deadlineMs;
+      const permit: Permit = { route: pin ?? egress.route!, egress, start, deadline, spacingMs, state: 'held' };
       this.take(permit, egress, start, now);
-      if (rate !== undefined) {
-        this.tat = Math.max(this.tat, start) + rate.windowMs / (rate.limit - rate.burst + 1);
+      if (rate) {
+        this.tat = spend(rate, this.tat, start, 1);
         this.spentAt = Math.max(this.spentAt, start);
         permit.rateMark = this.tat + this.refundedMs;
       }
       this.permits.push(permit);
       grants.push(permit);
     }
-    return { grants, retryInMs: Infinity, limiting: undefined };
+    return { grants, limiting: [undefined], retryInMs: Infinity };
   }
 
-  bind(permit: Permit, key: string, now: number): { ok: boolean; retryInMs: number; duplicate: boolean } {
+  bind(permit: Permit, key: string, now: number): Binding {
     this.expire(now);
+    const { route, egress: from } = permit;
     if (permit.state !== 'held') return { ok: false, retryInMs: 0, duplicate: false };
-    const from = this.egress(permit.egress, 1);
-    const { route } = permit;
-    let at = from.cooldownUntil;
-    let duplicate = false;
-    if (permit.egress !== key) {
-      const to = this.egress(key, 1);
-      const other = to.routes.get(route.pool);
-      duplicate = other !== route && live(other, now);
-      at = this.usableAt(to, now);
-      if (at <= now) {
-        this.giveBack(permit, now);
-        permit.egress = key;
-        this.take(permit, to, now, now);
-        this.futile = 0;
-      } else if (route.weight === Infinity) {
-        const { windowMs } = this.policy!;
-        if (this.futileUntil <= now) this.futile = 0;
-        const pauseMs = Math.min(1, 2 ** this.futile++ / 256) * windowMs;
-        from.cooldownUntil = Math.max(from.cooldownUntil, now + Math.min(pauseMs, at - now));
-        this.futileUntil = now + pauseMs + windowMs;
-      }
-      if (route.weight === 1) {
-        if (from.routes.get(route.pool) === route) from.routes.delete(route.pool);
-        if (route.shared && live(route, now)) this.lead(route, key, now);
-      }
+    const to = this.egress(key, 1);
+    const at = to === from ? from.cooldownUntil : to.usableAt(this.policy, now);
+    const duplicate = to !== from && to.route !== route && to.route?.pool === route.pool && live(to.route, now);
+    if (to !== from && at <= now) {
+      this.giveBack(permit, now);
+      this.take(permit, to, now, now);
+      this.futile = 0;
+    } else if (to !== from && route.weight === Infinity) {
+      if (this.futileUntil <= now) this.futile = 0;
+      const pauseMs = Math.min(1, 2 ** this.futile++ / 256) * this.policy.windowMs;
+      from.cooldown(now + Math.min(pauseMs, at - now));
+      this.futileUntil = now + pauseMs + this.policy.windowMs;
     }
-    if (at > now) {
-      this.cancel([permit], now);
-      return { ok: false, retryInMs: at - now, duplicate };
+    if (to !== from && route.weight === 1) {
+      if (from.route === route) from.route = undefined;
+      if (route.shared && live(route, now)) this.lead(route, to, now);
     }
-    this.touch(this.egress(permit.egress, 1), now);
-    return { ok: true, retryInMs: 0, duplicate };
+    if (at > now) this.cancel([permit], now);
+    else this.touch(permit.egress, now);
+    return { ok: at <= now, retryInMs: at <= now ? 0 : at - now, duplicate };
   }
 
-  settle(reports: readonly (Omit<Report, 'grant'> & { grant: Permit })[], now: number): { egress: string; forMs: number }[] {
+  /** Returns the cooldowns, in milliseconds by egress. */
+  settle(reports: readonly (Omit<Report, 'grant'> & { grant: Permit })[], now: number): [string, number][] {
     this.expire(now);
-    const cooldowns: { egress: string; forMs: number }[] = [];
+    const cooldowns: [string, number][] = [];
     for (const { grant: permit, outcome, retryAfterMs, graceMs, end } of reports) {
       if (permit.state === 'held') {
-        this.release(permit, now + graceMs, 'cooling');
-        const forMs = retryAfterMs ?? (outcome === 'rate-limited' ? this.policy!.windowMs : 0);
-        const egress = this.egress(permit.egress, 1);
+        const { egress } = permit;
+        const forMs = retryAfterMs ?? (outcome === 'rate-limited' ? this.policy.windowMs : 0);
         if (forMs > 0) {
-          egress.cooldownUntil = Math.max(egress.cooldownUntil, now + forMs);
-          cooldowns.push({ egress: permit.egress, forMs });
+          egress.cooldown(now + forMs);
+          cooldowns.push([egress.key, forMs]);
         }
-        this.touch(egress, now);
+        this.cool(permit, now + graceMs, 'cooling', now);
       }
       if (end && permit.state === 'cooling') permit.state = 'over';
     }
@@ -158,15 +134,13 @@ export class ReferenceStore {
 
   cancel(permits: readonly Permit[], now: number): void {
     this.expire(now);
-    for (const permit of permits) {
-      if (permit.state !== 'held') continue;
+    for (const permit of permits.filter(({ state }) => state === 'held')) {
       permit.state = 'over';
-      const rate = this.policy?.rate;
-      if (rate !== undefined && permit.rateMark !== undefined) {
-        const spare = permit.rateMark - this.refundedMs - this.spentAt;
-        const back = Math.min(rate.windowMs / (rate.limit - rate.burst + 1), Math.max(0, spare));
-        this.tat -= back;
-        this.refundedMs += back;
+      const { rate } = this.policy;
+      if (rate && permit.rateMark !== undefined) {
+        const before = this.tat;
+        this.tat = refund(rate, before, permit.rateMark - this.refundedMs, this.spentAt);
+        this.refundedMs += before - this.tat;
       }
       this.giveBack(permit, now);
     }
@@ -174,96 +148,55 @@ export class ReferenceStore {
 
   private expire(now: number): void {
     const lost = this.permits.filter(({ state, deadline }) => state === 'held' && deadline <= now);
-    for (const permit of lost) {
-      this.release(permit, permit.deadline, 'over');
-      this.touch(this.egress(permit.egress, 1), now);
-    }
+    for (const permit of lost) this.cool(permit, permit.deadline, 'over', now);
   }
 
-  private release(permit: Permit, at: number, state: 'cooling' | 'over'): void {
-    const egress = this.egress(permit.egress, 1);
-    egress.busy--;
-    egress.releases.push(at);
+  private cool(permit: Permit, at: number, state: 'cooling' | 'over', now: number): void {
     permit.state = state;
+    permit.egress.cool(this.policy, at);
+    this.touch(permit.egress, now);
   }
 
   private take(permit: Permit, egress: Egress, start: number, now: number): void {
-    egress.busy++;
+    permit.egress = egress;
     permit.spacedBefore = egress.spacedUntil;
-    egress.spacedUntil = permit.spacedUntil = start + permit.spacingMs;
+    permit.spacedUntil = start + permit.spacingMs;
+    egress.take(permit.spacedUntil);
     this.touch(egress, now);
   }
 
-  private giveBack(permit: Permit, now: number): void {
-    const egress = this.egress(permit.egress, 1);
-    egress.busy--;
-    if (egress.spacedUntil === permit.spacedUntil) egress.spacedUntil = permit.spacedBefore;
+  private giveBack({ egress, spacedUntil, spacedBefore }: Permit, now: number): void {
+    egress.giveBack(spacedUntil!, spacedBefore!);
     this.touch(egress, now);
   }
 
-  /** The best known egress; when it is not usable soon enough, as many new ones as the pool offers until one is. */
-  private soonest(demand: Demand, now: number, chosen: string | undefined): string | undefined {
+  /** The best known egress; when it is not usable soon enough, as many new ones as the pool offers until one is. Several when equally good. */
+  private soonest(demand: Demand, now: number): Egress[] {
     for (;;) {
-      let best: string | undefined;
-      let since = Infinity;
-      for (const [key, egress] of this.egresses) {
-        const route = egress.routes.get(demand.pool);
-        if (!live(route, now) || egress.since === Infinity) continue;
-        if (egress.since < since || (egress.since === since && key === chosen)) {
-          best = key;
-          since = egress.since;
-        }
-      }
-      if (since <= now + demand.patienceMs) return best;
-      const offered = demand.offer?.(this.cursors.get(demand.pool) ?? 0);
-      if (offered === undefined) return best;
+      const known = this.egresses.filter(({ route }) => live(route, now) && route?.pool === demand.pool);
+      const since = Math.min(...known.map((egress) => egress.since));
+      const offered = since <= now + demand.patienceMs ? undefined : demand.offer?.(this.cursors.get(demand.pool) ?? 0);
+      if (offered === undefined) return known.filter((egress) => egress.since === since && since < Infinity);
       this.cursors.set(demand.pool, offered.seq);
-      this.lead(offered, offered.egress, now);
+      this.lead(offered, this.egress(offered.egress, offered.weight), now);
     }
   }
 
-  private lead(route: Route, key: string, now: number): void {
-    const egress = this.egress(key, route.weight);
-    if (live(egress.routes.get(route.pool), now)) return;
+  private lead(route: Route, egress: Egress, now: number): void {
+    if (live(egress.route, now)) return;
     // Cold, and led to by nobody: as if it were new.
-    if (this.remaining(egress, now) === this.slots(egress) && Math.max(egress.spacedUntil, egress.cooldownUntil) <= now) {
-      egress.spacedUntil = egress.cooldownUntil = -Infinity;
-    }
-    egress.routes.set(route.pool, route);
+    if (egress.idle(this.policy, now)) egress.spacedUntil = egress.cooldownUntil = -Infinity;
+    egress.route = route;
     this.touch(egress, now);
   }
 
   private egress(key: string, weight: number): Egress {
-    let egress = this.egresses.get(key);
-    if (egress === undefined) {
-      egress = { weight, busy: 0, releases: [], spacedUntil: -Infinity, cooldownUntil: -Infinity, since: -Infinity, routes: new Map() };
-      this.egresses.set(key, egress);
-    }
+    let egress = this.egresses.find((one) => one.key === key);
+    if (egress === undefined) this.egresses.push((egress = new Egress(key, weight)));
     return egress;
   }
 
-  private slots({ weight }: Egress): number {
-    return this.policy!.limit * weight;
-  }
-
-  private cooling({ releases }: Egress, now: number): number[] {
-    return releases.filter((at) => at + this.policy!.windowMs > now).sort((a, b) => a - b);
-  }
-
-  private remaining(egress: Egress, now: number): number {
-    return this.slots(egress) === Infinity && egress.busy > 0 ? 0 : this.slots(egress) - egress.busy - this.cooling(egress, now).length;
-  }
-
-  private usableAt(egress: Egress, now: number): number {
-    const at = Math.max(egress.spacedUntil, egress.cooldownUntil);
-    const cooling = this.cooling(egress, now);
-    const missing = egress.busy + cooling.length + 1 - this.slots(egress);
-    if (missing <= 0) return at;
-    return missing > cooling.length ? Infinity : Math.max(at, cooling[missing - 1] + this.policy!.windowMs);
-  }
-
   private touch(egress: Egress, now: number): void {
-    const trial = [...egress.routes.values()].some((route) => route.trial);
-    egress.since = trial && egress.busy > 0 ? Infinity : this.usableAt(egress, now);
+    egress.since = egress.route?.trial && egress.busy > 0 ? Infinity : egress.usableAt(this.policy, now);
   }
 }
