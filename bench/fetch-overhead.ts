@@ -68,13 +68,14 @@ if (name !== undefined) {
   });
 } else {
   await using behind = await servers({ target: {}, gateway: { exits: ['127.0.0.1'] } });
-  await using all = new AsyncDisposableStack();
   const names = Object.keys(CLIENTS);
-  const clients = names.map((client) => all.use(child(new URL(import.meta.url), [client, behind.gatewayUrl])));
   const rows: string[][] = [];
   const goals: { what: string; met: boolean }[] = [];
-  for (const client of clients) for (const concurrency of CONCURRENCY) await client.ask(concurrency);
   for (const concurrency of CONCURRENCY) {
+    // New clients each time: tunnels left over from a higher concurrency would slow undici's own pool down.
+    await using all = new AsyncDisposableStack();
+    const clients = names.map((client) => all.use(child(new URL(import.meta.url), [client, behind.gatewayUrl])));
+    for (const client of [...clients, ...clients]) await client.ask(concurrency);
     const rounds: [Run, Run][] = [];
     for (let i = 0; i < ROUNDS; i++) {
       // In turns first and second, so that neither always follows the other.

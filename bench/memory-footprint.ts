@@ -76,7 +76,7 @@ const CONTENDERS: Record<string, () => Promise<Footprint>> = {
       200_000,
       () => keys(200_000),
       async (all) => {
-        const byKey = new Map<string, () => Promise<void>>();
+        const byKey = new Map<string, unknown>();
         for (const key of all) {
           const throttled = pThrottle({ limit: 8, interval: 3_600_000, strict: true })(() => {});
           await throttled();

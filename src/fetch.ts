@@ -22,8 +22,14 @@ interface AnyResponse {
 /** Hands a prepared request to a fetch. */
 type Send<R> = (request: PreparedRequest) => Promise<R>;
 
-/** How an attempt ended that is not followed by another. A reason to abort need not be an Error, so it is never thrown here. */
-type Ending<R> = { readonly response: R } | { readonly error: unknown };
+/** An attempt that failed for good. Not thrown: what a signal was aborted with need not be an Error. */
+class Failed {
+  readonly error: unknown;
+
+  constructor(error: unknown) {
+    this.error = error;
+  }
+}
 
 /** An attempt that is to be followed by another. An Error, since that is what p-retry goes by. */
 class TryAgain extends Error {
@@ -120,10 +126,10 @@ export class Fetcher {
         const run: Run<R> = { call, request, deadline, send, lastResponse: undefined };
         const first = await this.attempt(run);
         const ending = first instanceof TryAgain ? await this.furtherAttempts(run, first) : first;
-        if ('error' in ending) throw ending.error;
-        Stamp.on(ending.response, call);
+        if (ending instanceof Failed) throw ending.error;
+        Stamp.on(ending, call);
         deadline.responded();
-        return ending.response;
+        return ending;
       } catch (error) {
         deadline.end();
         throw error;
@@ -134,10 +140,13 @@ export class Fetcher {
   }
 
   /** The count, the waits and their clock are ours; p-retry runs the loop. */
-  private async furtherAttempts<R extends AnyResponse>(run: Run<R>, first: TryAgain): Promise<Ending<R>> {
+  private async furtherAttempts<R extends AnyResponse>(run: Run<R>, first: TryAgain): Promise<R | Failed> {
+    const { signal } = run.deadline;
     await this.pause(run, first);
     return pRetry(
       async () => {
+        if (signal?.aborted) return new Failed(signal.reason);
+        if (this.stopped) return new Failed(new ClosedError());
         const ending = await this.attempt(run);
         if (ending instanceof TryAgain) throw ending;
         return ending;
@@ -151,37 +160,37 @@ export class Fetcher {
     );
   }
 
-  private async attempt<R extends AnyResponse>(run: Run<R>): Promise<Ending<R> | TryAgain> {
-    const { call, request, deadline } = run;
-    if (deadline.signal?.aborted) return { error: deadline.signal.reason };
-    if (this.stopped) return { error: new ClosedError() };
-    call.again();
-    let response: R | undefined;
-    let failure: unknown;
-    try {
-      response = await run.send(request);
-    } catch (error) {
-      if (deadline.signal?.aborted) return { error: deadline.signal.reason };
-      failure = reveal(error);
-    }
-    if (response !== undefined && call.outcome === 'ok') return { response };
-    const delayMs = this.delayAfter(call, request, response, failure);
-    if (delayMs !== undefined) {
-      run.lastResponse = response ?? run.lastResponse;
-      call.live?.dump();
-      await response?.body?.cancel().catch(() => {});
-      return new TryAgain(delayMs, failure ?? new Error(`status ${response?.status}`));
-    }
-    if (response !== undefined) return { response };
-    if (call.attempts === 1 || isFatal(failure, call.failure)) return { error: failure };
-    return {
-      error: new RetriesExhaustedError({ attempts: call.attempts, cause: failure, response: run.lastResponse }),
-    };
+  private attempt<R extends AnyResponse>(run: Run<R>): Promise<R | Failed | TryAgain> {
+    run.call.again();
+    return run.send(run.request).then(
+      (response) => (run.call.outcome === 'ok' ? response : this.answered(run, response)),
+      (error) => this.failed(run, error),
+    );
   }
 
-  private delayAfter(
-    call: Call,
-    request: PreparedRequest,
+  private answered<R extends AnyResponse>(run: Run<R>, response: R): R | TryAgain | Promise<TryAgain> {
+    const delayMs = this.delayAfter(run, response, undefined);
+    if (delayMs === undefined) return response;
+    run.lastResponse = response;
+    const again = new TryAgain(delayMs, new Error(`status ${response.status}`));
+    if (response.body === null) return again;
+    run.call.live?.dump();
+    const unwanted = (): TryAgain => again;
+    return response.body.cancel().then(unwanted, unwanted);
+  }
+
+  private failed<R extends AnyResponse>(run: Run<R>, error: unknown): Failed | TryAgain {
+    const { call, deadline, lastResponse } = run;
+    if (deadline.signal?.aborted) return new Failed(deadline.signal.reason);
+    const cause = reveal(error);
+    const delayMs = this.delayAfter(run, undefined, cause);
+    if (delayMs !== undefined) return new TryAgain(delayMs, cause);
+    if (call.attempts === 1 || isFatal(cause, call.failure)) return new Failed(cause);
+    return new Failed(new RetriesExhaustedError({ attempts: call.attempts, cause, response: lastResponse }));
+  }
+
+  private delayAfter<R>(
+    { call, request }: Run<R>,
     response: AnyResponse | undefined,
     failure: unknown,
   ): number | undefined {

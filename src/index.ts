@@ -1,3 +1,4 @@
+export { type Batcher, type BatcherOptions, batcher } from './batcher.ts';
 export type { ExchangeInfo, PaceOptions } from './call.ts';
 export type { Clock, Random, TimerHandle } from './clock.ts';
 export { seededRandom, systemClock } from './clock.ts';
@@ -6,10 +7,32 @@ export * from './errors.ts';
 export type { PacelineEventName, PacelineEvents } from './events.ts';
 export type { EgressOptions, PoolOptions } from './gateway/pool-options.ts';
 export type { GatewayFunction, GatewayParams } from './gateway/template.ts';
+export { type QuotaSpacing, type QuotaSpacingOptions, quotaSpacing } from './headers/quota-spacing.ts';
+export { parseRateLimit } from './headers/rate-limit.ts';
+export type { RateLimitInfo } from './headers/rate-limit-info.ts';
+export type { HeaderSource } from './headers/read.ts';
 export { parseRetryAfter } from './headers/retry-after.ts';
+export { retryAfterOf } from './headers/retry-after-of.ts';
+export {
+  type EjectorPass,
+  type OutlierEjector,
+  type OutlierEjectorOptions,
+  outlierEjector,
+} from './health/outlier-ejector.ts';
 export * from './health/registry.ts';
+export { type SubnetWatch, type SubnetWatchOptions, subnetWatch } from './health/subnets.ts';
+export * from './limits/adaptive.ts';
 export * from './limits/backoff.ts';
+export {
+  type CircuitBreaker,
+  type CircuitBreakerOptions,
+  type CircuitPass,
+  type CircuitState,
+  circuitBreaker,
+} from './limits/circuit-breaker.ts';
 export * from './limits/concurrency.ts';
+export { type Cooldowns, type CooldownsOptions, cooldowns } from './limits/cooldown.ts';
+export { type Escalation, type EscalationOptions, escalation } from './limits/escalation.ts';
 export * from './limits/leaky-bucket.ts';
 export type { Limiter, TakeOptions } from './limits/limiter.ts';
 export * from './limits/retry-budget.ts';
@@ -25,7 +48,7 @@ export {
   type TargetStats,
 } from './manager.ts';
 export type { ProxyManagerOptions, RetryOptions, TimeoutOptions } from './options.ts';
-export { type Classify, classifyOutcome, type ResponseFacts } from './outcome.ts';
+export { type Classify, classifyOutcome, needsBody, type ResponseFacts } from './outcome.ts';
 export type { Session, SessionOptions } from './session.ts';
 export type { LatencyStats, TrafficStats } from './stats.ts';
 export { MemoryStore, type MemoryStoreOptions, memoryStore } from './store/memory.ts';

@@ -96,7 +96,7 @@ export class ProxyManager {
   ): (input: FetchInput, init?: FetchInit) => Promise<R> {
     if (typeof fetchLike !== 'function') throw invalid('fetchLike', 'a function', fetchLike);
     return (input, init) =>
-      this.#fetcher.fetchThrough(input, init as { pace?: PaceOptions }, (request) => {
+      this.#fetcher.fetchThrough(input, init as { pace?: PaceOptions }, async (request) => {
         // Node 22 and 24 bring an older undici, which speaks another handler interface.
         const dispatcher = new Dispatcher1Wrapper(request.init.dispatcher!);
         return fetchLike(request.input as never, { ...request.init, dispatcher } as never);
@@ -154,7 +154,8 @@ export class ProxyManager {
     const force = options.force === true;
     if (force) this.#fetcher.stop();
     if (this.#closing === undefined) this.#closing = this.#engine.close(force);
-    else if (force && !this.#forced) this.#closing = Promise.all([this.#closing, this.#engine.close(true)]).then(() => {});
+    else if (force && !this.#forced)
+      this.#closing = Promise.all([this.#closing, this.#engine.close(true)]).then(() => {});
     this.#forced ||= force;
     return this.#closing;
   }

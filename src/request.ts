@@ -32,7 +32,8 @@ export function prepareRequest(
   foreign = false,
 ): PreparedRequest {
   const { pace: _, dispatcher, ...own } = isRequest(init) ? takeApart(init) : (init ?? NO_INIT);
-  if (dispatcher != null) throw invalid('dispatcher', 'none, since the manager decides how a request leaves', dispatcher);
+  if (dispatcher != null)
+    throw invalid('dispatcher', 'none, since the manager decides how a request leaves', dispatcher);
   const given = isRequest(input) ? input : undefined;
   const signal = own.signal === undefined ? given?.signal : (own.signal ?? undefined);
   // A Request's body is a stream, even of one that was made from a string.

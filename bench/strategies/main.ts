@@ -5,11 +5,18 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import Table from 'cli-table3';
+import type { SimulatedWorld } from '../../src/testing/simulation/world.ts';
 import { paceline } from './paceline.ts';
-import { articleManager, crawleeSessions, domainBucket, fixedInterval, naiveRotation, politeRotation } from './peers.ts';
+import {
+  articleManager,
+  crawleeSessions,
+  domainBucket,
+  fixedInterval,
+  naiveRotation,
+  politeRotation,
+} from './peers.ts';
 import { plots } from './plots.ts';
 import { type Ending, HOST, openWorld, run, type Strategy, URLS } from './world.ts';
-import type { SimulatedWorld } from '../../src/testing/simulation/world.ts';
 
 /** What a strategy came to. */
 export interface Row {

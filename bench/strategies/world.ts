@@ -1,5 +1,5 @@
-import { SimulatedWorld } from '../../src/testing/simulation/world.ts';
 import type { SimulatedAnswer } from '../../src/testing/simulation/world.ts';
+import { SimulatedWorld } from '../../src/testing/simulation/world.ts';
 
 export const URLS = 100_000;
 export const HOURS = 8;
@@ -47,7 +47,10 @@ export interface Ending {
 export type Strategy = (page: number) => Promise<boolean>;
 
 /** Opens a tunnel, sends one request, closes it: what a client does that rotates. Rejects when the gateway refuses. */
-export function request(world: SimulatedWorld, session: string | undefined): Promise<SimulatedAnswer & { exit: string }> {
+export function request(
+  world: SimulatedWorld,
+  session: string | undefined,
+): Promise<SimulatedAnswer & { exit: string }> {
   return new Promise((resolve, reject) => {
     world.dial(session, HOST, (error, tunnel) => {
       if (tunnel === undefined) reject(error);

@@ -7,25 +7,19 @@ import { once } from 'node:events';
  */
 export interface Child extends AsyncDisposable {
   ask<T>(question: unknown): Promise<T>;
-  /** For results that come without a question. */
-  next<T>(): Promise<T>;
 }
 
 export function child(file: URL, args: readonly string[] = [], execArgv: readonly string[] = []): Child {
   const process_: ChildProcess = fork(file, [...args], { execArgv: [...process.execArgv, ...execArgv] });
   const ended = once(process_, 'exit');
-  const next = async <T>(): Promise<T> => {
-    const died = ended.then(([code]) => {
-      throw new Error(`${args.join(' ')}: the process ended early, with code ${code}`);
-    });
-    const [answer] = await Promise.race([once(process_, 'message'), died]);
-    return answer as T;
-  };
   return {
-    next,
-    ask(question) {
+    async ask<T>(question: unknown): Promise<T> {
       process_.send(question as object);
-      return next();
+      const died = ended.then(([code]) => {
+        throw new Error(`${args.join(' ')}: the process ended early, with code ${code}`);
+      });
+      const [result] = await Promise.race([once(process_, 'message'), died]);
+      return result as T;
     },
     async [Symbol.asyncDispose]() {
       process_.kill();
@@ -36,6 +30,8 @@ export function child(file: URL, args: readonly string[] = [], execArgv: readonl
 
 /** The child's side: answers every question with what `work` makes of it. */
 export function answer<Q>(work: (question: Q) => unknown): void {
+  // Whoever asked is gone: servers and timers must not keep this process.
+  process.on('disconnect', () => process.exit());
   process.on('message', (question: Q) => {
     Promise.resolve(work(question)).then(
       (result) => process.send?.(result ?? null),
@@ -45,10 +41,6 @@ export function answer<Q>(work: (question: Q) => unknown): void {
       },
     );
   });
-}
-
-export function send(result: unknown): void {
-  process.send?.(result);
 }
 
 /** Heap and array buffers in use, after collecting what is garbage. Needs `--expose-gc`. */

@@ -1,4 +1,12 @@
-import { type Demand, type Grant, MemoryStore, type Policy, type Report, type Route, seededRandom } from '../../src/index.ts';
+import {
+  type Demand,
+  type Grant,
+  MemoryStore,
+  type Policy,
+  type Report,
+  type Route,
+  seededRandom,
+} from '../../src/index.ts';
 
 /** Dotted address number `i`, from 10.0.0.0 on. */
 export function address(i: number): string {

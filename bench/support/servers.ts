@@ -1,5 +1,13 @@
 /** A gateway and what lies behind it, in a process of their own: the client's CPU time is then the client's alone. */
-import { type Arrival, countOver, type MockGatewayOptions, type MockTargetOptions, mockGateway, mockTarget, worstWindow } from '../../src/testing/index.ts';
+import {
+  type Arrival,
+  countOver,
+  type MockGatewayOptions,
+  type MockTargetOptions,
+  mockGateway,
+  mockTarget,
+  worstWindow,
+} from '../../src/testing/index.ts';
 import { answer, type Child, child } from './child.ts';
 
 export interface ServerOptions {
@@ -26,7 +34,10 @@ export interface Servers extends AsyncDisposable {
   seen(question: { lastMs: number; limit: number; windowMs: number }): Promise<Seen>;
 }
 
-type Question = { start: ServerOptions } | { seen: { lastMs: number; limit: number; windowMs: number } } | { cpu: true };
+type Question =
+  | { start: ServerOptions }
+  | { seen: { lastMs: number; limit: number; windowMs: number } }
+  | { cpu: true };
 
 export async function servers(options: ServerOptions): Promise<Servers> {
   const process_: Child = child(new URL(import.meta.url), ['serve']);

@@ -137,7 +137,8 @@ const NUMBERS: [option: string, least: number, make: (value: number) => object][
   ['retry.ratio', 0, (ratio) => ({ retry: { ratio } })],
   ['retry.maxRetryAfterMs', 0, (maxRetryAfterMs) => ({ retry: { maxRetryAfterMs } })],
   ...['connectMs', 'headersMs', 'bodyMs', 'totalMs', 'queueMs'].map(
-    (name) => [`timeouts.${name}`, 0.1, (value: number) => ({ timeouts: { [name]: value } })] as (typeof NUMBERS)[number],
+    (name) =>
+      [`timeouts.${name}`, 0.1, (value: number) => ({ timeouts: { [name]: value } })] as (typeof NUMBERS)[number],
   ),
 ];
 

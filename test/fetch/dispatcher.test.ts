@@ -1,7 +1,15 @@
 import { Writable } from 'node:stream';
 import { ClosedError, type ProxyManager } from 'paceline';
 import { type MockGateway, type MockTarget, mockGateway, mockTarget } from 'paceline/testing';
-import { Agent, getGlobalDispatcher, interceptors, request, setGlobalDispatcher, stream, fetch as undiciFetch } from 'undici';
+import {
+  Agent,
+  getGlobalDispatcher,
+  interceptors,
+  request,
+  setGlobalDispatcher,
+  stream,
+  fetch as undiciFetch,
+} from 'undici';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { failureOf } from '../support/failing.ts';
 import { pacedManager, shopBudget } from '../support/paced.ts';

@@ -110,8 +110,19 @@ const CASES: Record<string, (url: string) => readonly [unknown, object?]> = {
   'an init of null': (url) => [url, null as never],
   Headers: (url) => [url, { headers: new Headers({ 'X-Own': 'h' }) }],
   "Node's own Headers": (url) => [url, { headers: new globalThis.Headers({ 'X-Own': 'h' }) }],
-  'headers as pairs': (url) => [url, { headers: [['x-own', '1'], ['x-own', '2']] }],
-  'a header of the caller in place of a standard one': (url) => [url, { headers: { accept: 'text/html', 'user-agent': 'me' } }],
+  'headers as pairs': (url) => [
+    url,
+    {
+      headers: [
+        ['x-own', '1'],
+        ['x-own', '2'],
+      ],
+    },
+  ],
+  'a header of the caller in place of a standard one': (url) => [
+    url,
+    { headers: { accept: 'text/html', 'user-agent': 'me' } },
+  ],
   'a text body': (url) => [url, { method: 'POST', body: 'text' }],
   URLSearchParams: (url) => [url, { method: 'POST', body: new URLSearchParams({ a: '1 2', b: 'ü' }) }],
   'a Blob': (url) => [url, { method: 'POST', body: new Blob(['blob'], { type: 'text/css' }) }],
@@ -120,7 +131,16 @@ const CASES: Record<string, (url: string) => readonly [unknown, object?]> = {
   'a typed array': (url) => [url, { method: 'POST', body: bytes }],
   'a ReadableStream': (url) => [url, { method: 'POST', body: streamOf('one ', 'two'), duplex: 'half' }],
   'a ReadableStream without duplex': (url) => [url, { method: 'POST', body: streamOf('one') }],
-  'an async iterable': (url) => [url, { method: 'POST', body: (async function* () { yield bytes; })(), duplex: 'half' }],
+  'an async iterable': (url) => [
+    url,
+    {
+      method: 'POST',
+      body: (async function* () {
+        yield bytes;
+      })(),
+      duplex: 'half',
+    },
+  ],
   'a body that is none of these': (url) => [url, { method: 'POST', body: { toString: () => 'object' } }],
   'a body on GET': (url) => [url, { body: 'x' }],
   'a method in lower case': (url) => [url, { method: 'post', body: 'x' }],
@@ -141,16 +161,18 @@ const CASES: Record<string, (url: string) => readonly [unknown, object?]> = {
   'a followed 301': (url) => [`${url}/to/301`],
   'a followed 303 after POST': (url) => [`${url}/to/303`, { method: 'POST', body: 'x' }],
   'a followed 307 with its body': (url) => [`${url}/to/307`, { method: 'POST', body: 'again' }],
-  'a followed 307 with the body of a Request': (url) => [new Request(`${url}/to/307`, { method: 'POST', body: 'again' })],
-  'a 307 whose body is a stream': (url) => [`${url}/to/307`, { method: 'POST', body: streamOf('once'), duplex: 'half' }],
+  'a followed 307 with the body of a Request': (url) => [
+    new Request(`${url}/to/307`, { method: 'POST', body: 'again' }),
+  ],
+  'a 307 whose body is a stream': (url) => [
+    `${url}/to/307`,
+    { method: 'POST', body: streamOf('once'), duplex: 'half' },
+  ],
   'redirect: manual': (url) => [`${url}/to/302`, { redirect: 'manual' }],
   'redirect: error': (url) => [`${url}/to/302`, { redirect: 'error' }],
   'a redirect that is none: 300 with a Location': (url) => [`${url}/choices`],
   'a referrer': (url) => [url, { referrer: 'http://elsewhere.test/page', referrerPolicy: 'unsafe-url' }],
-  'integrity that holds': (url) => [
-    `${url}/status/200`,
-    { integrity: `sha256-${digest}` },
-  ],
+  'integrity that holds': (url) => [`${url}/status/200`, { integrity: `sha256-${digest}` }],
   'integrity that does not': (url) => [`${url}/status/200`, { integrity: 'sha256-AAAA' }],
   'no URL': () => ['not a url'],
   'a relative URL': () => ['/path'],

@@ -148,7 +148,6 @@ describe.each(Object.entries(FETCHES))('%s takes', (_name, make) => {
     expect(proxies.exchange(response)?.session).toBe('mine');
     expect(got[0].ip).toBe(gateway.exitOf('mine'));
   });
-
 });
 
 it("proxies.fetch takes undici's FormData", async () => {

@@ -62,7 +62,9 @@ describe('exchange(response)', () => {
   });
 
   it('tells the time in the queue', async () => {
-    await using paced = pacedManager({ targets: [{ match: '127.0.0.1', budget: { limit: 1, windowMs: 120, spacing: 'burst' } }] });
+    await using paced = pacedManager({
+      targets: [{ match: '127.0.0.1', budget: { limit: 1, windowMs: 120, spacing: 'burst' } }],
+    });
     const [first, second] = await Promise.all([paced.fetch(target.url), paced.fetch(target.url)]);
     expect(paced.exchange(first)!.waitedMs).toBeLessThan(60);
     expect(paced.exchange(second)!.waitedMs).toBeGreaterThanOrEqual(119);
@@ -79,9 +81,18 @@ describe('stats()', () => {
     replies = [{ status: 403 }, { status: 404 }, { status: 503 }, undefined, { reset: true }];
     expect(await fetchMany(proxies, URL_, 5, 1)).toEqual([403, 404, 200, 200, 200]);
     const { pools, targets, ...whole } = await proxies.stats();
-    const counted = { requests: 7, outcomes: { ok: 4, blocked: 1, 'target-error': 1, 'network-error': 1, 'rate-limited': 0 } };
+    const counted = {
+      requests: 7,
+      outcomes: { ok: 4, blocked: 1, 'target-error': 1, 'network-error': 1, 'rate-limited': 0 },
+    };
     expect(targets['shop.test']).toMatchObject(counted);
-    expect(pools.default).toMatchObject({ ...counted, type: 'residential', egress: 'verified', concurrency: 30, inUse: 0 });
+    expect(pools.default).toMatchObject({
+      ...counted,
+      type: 'residential',
+      egress: 'verified',
+      concurrency: 30,
+      inUse: 0,
+    });
     expect(pools.default.latency.p50).toBeGreaterThan(0);
     expect(pools.default.latency.max).toBeGreaterThanOrEqual(pools.default.latency.p99);
     expect(pools.default.bytesReceived).toBe(gateway.stats().bytesOut);
@@ -92,7 +103,9 @@ describe('stats()', () => {
 
   it('counts each wait once, whatever the number of attempts', async () => {
     replies = [undefined, { status: 503 }, { status: 503 }];
-    await using paced = pacedManager({ targets: [{ match: '127.0.0.1', budget: { limit: 1, windowMs: 100, spacing: 'burst' } }] });
+    await using paced = pacedManager({
+      targets: [{ match: '127.0.0.1', budget: { limit: 1, windowMs: 100, spacing: 'burst' } }],
+    });
     const startedAt = performance.now();
     await fetchMany(paced, target.url, 2, 1);
     const tookMs = performance.now() - startedAt;
@@ -105,7 +118,9 @@ describe('stats()', () => {
 
   it('shows who waits and who is under way', async () => {
     await using slow = await mockTarget({ latencyMs: 60 });
-    await using paced = pacedManager({ targets: [{ match: '127.0.0.1', budget: { limit: 2, windowMs: 150, spacing: 'burst' } }] });
+    await using paced = pacedManager({
+      targets: [{ match: '127.0.0.1', budget: { limit: 2, windowMs: 150, spacing: 'burst' } }],
+    });
     const all = fetchMany(paced, slow.url, 5);
     await slow.arrived(2);
     const { waiting, inFlight, targets } = await paced.stats();
@@ -159,7 +174,11 @@ describe('events', () => {
       ['settle', 'ok'],
     ]);
     const reasons = events.filter(({ name }) => name === 'retry').map(({ event }) => event as PacelineEvents['retry']);
-    expect(reasons.map(({ reason }) => reason)).toEqual([expect.stringContaining('502'), 'status 503', expect.any(String)]);
+    expect(reasons.map(({ reason }) => reason)).toEqual([
+      expect.stringContaining('502'),
+      'status 503',
+      expect.any(String),
+    ]);
     expect(reasons[0]).toMatchObject({ target: 'shop.test', delayMs: 0 });
   });
 
@@ -174,7 +193,11 @@ describe('events', () => {
     await fetchMany(paced, URL_, 6);
     const [limited] = target.arrivals;
     expect(cooldowns).toEqual([{ target: 'shop.test', egress: limited.ip, forMs: 60_000 }]);
-    expect(refusals[0]).toMatchObject({ target: 'shop.test', pool: 'default', egress: expect.stringMatching(/^127\.0\.1\./) });
+    expect(refusals[0]).toMatchObject({
+      target: 'shop.test',
+      pool: 'default',
+      egress: expect.stringMatching(/^127\.0\.1\./),
+    });
     expect(target.arrivals.filter(({ ip }) => ip === limited.ip)).toHaveLength(1);
   });
 

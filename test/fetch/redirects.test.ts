@@ -131,13 +131,16 @@ describe('the body of a redirect, which nobody reads,', () => {
     expect(gateway.stats().connects).toBe(2);
   });
 
-  it.each(['follow', 'error'] as const)('frees its place in a concurrency of one, with redirect: %s', async (redirect) => {
-    await using gateway = await gatewayFor(1);
-    const targets = EASY.map((one) => ({ ...one, concurrency: 1 }));
-    await using proxies = pacedManager({ gateway: gateway.url, targets });
-    for (let i = 0; i < 3; i++) await proxies.fetch('http://a.test/large', { redirect }).catch(() => {});
-    expect((await proxies.fetch('http://a.test/landed')).status).toBe(200);
-  });
+  it.each(['follow', 'error'] as const)(
+    'frees its place in a concurrency of one, with redirect: %s',
+    async (redirect) => {
+      await using gateway = await gatewayFor(1);
+      const targets = EASY.map((one) => ({ ...one, concurrency: 1 }));
+      await using proxies = pacedManager({ gateway: gateway.url, targets });
+      for (let i = 0; i < 3; i++) await proxies.fetch('http://a.test/large', { redirect }).catch(() => {});
+      expect((await proxies.fetch('http://a.test/landed')).status).toBe(200);
+    },
+  );
 
   it('is the caller’s with redirect: manual', async () => {
     await using gateway = await gatewayFor(1);

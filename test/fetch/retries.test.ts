@@ -48,14 +48,17 @@ describe('tried again is', () => {
     expect(target.arrivals).toHaveLength(3);
   });
 
-  it.each(['rst', 'fin', 'garbage', 'status'] as const)('a CONNECT that ends in %s, on another session', async (kind) => {
-    await using gateway = await gatewayFor();
-    gateway.fault({ kind, times: 2 });
-    await using proxies = pacedManager({ gateway: gateway.url });
-    expect((await proxies.fetch(URL_, { method: 'POST', body: 'x' })).status).toBe(200);
-    // The target never saw the failed ones, so even a POST may go again.
-    expect([gateway.log.length, target.arrivals.length]).toEqual([3, 1]);
-  });
+  it.each(['rst', 'fin', 'garbage', 'status'] as const)(
+    'a CONNECT that ends in %s, on another session',
+    async (kind) => {
+      await using gateway = await gatewayFor();
+      gateway.fault({ kind, times: 2 });
+      await using proxies = pacedManager({ gateway: gateway.url });
+      expect((await proxies.fetch(URL_, { method: 'POST', body: 'x' })).status).toBe(200);
+      // The target never saw the failed ones, so even a POST may go again.
+      expect([gateway.log.length, target.arrivals.length]).toEqual([3, 1]);
+    },
+  );
 
   it('what `classify` calls limited, whatever its status; not what it calls ok', async () => {
     replies = [{ status: 200, headers: { 'x-soft-block': '1' } }];
@@ -142,7 +145,10 @@ describe('in the end', () => {
     const error = (await failureOf(proxies.fetch(target.url))) as RetriesExhaustedError;
     expect(error).toBeInstanceOf(RetriesExhaustedError);
     expect(error).toMatchObject({ code: 'PACELINE_RETRIES_EXHAUSTED', attempts: 3, response: { status: 503 } });
-    expect(error.cause).toMatchObject({ name: 'TypeError', cause: { code: expect.stringMatching(/ECONNRESET|UND_ERR_SOCKET/) } });
+    expect(error.cause).toMatchObject({
+      name: 'TypeError',
+      cause: { code: expect.stringMatching(/ECONNRESET|UND_ERR_SOCKET/) },
+    });
   });
 
   it('attempts are counted over all causes together', async () => {

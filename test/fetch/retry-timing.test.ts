@@ -50,9 +50,9 @@ describe('a target in trouble', () => {
     for (let i = 0; i < 200; i++) await clock.runUntil(proxies.fetch(URL_));
     const byRetry = Array.from({ length: 5 }, (): number[] => []);
     for (let i = 0; i < passages.length; i += 6) {
-      gaps(passages.slice(i, i + 6)).forEach((gap, retry) => byRetry[retry].push(gap));
+      for (const [retry, gap] of gaps(passages.slice(i, i + 6)).entries()) byRetry[retry].push(gap);
     }
-    [1000, 2000, 4000, 5000, 5000].forEach((most, retry) => {
+    for (const [retry, most] of [1000, 2000, 4000, 5000, 5000].entries()) {
       const pauses = byRetry[retry];
       expect(pauses).toHaveLength(200);
       // A timer fires in whole milliseconds.
@@ -60,7 +60,7 @@ describe('a target in trouble', () => {
       const mean = pauses.reduce((sum, pause) => sum + pause) / 200;
       expect(Math.abs(mean / most - 0.5)).toBeLessThan(0.08);
       expect(Math.min(...pauses)).toBeLessThan(most * 0.05);
-    });
+    }
   });
 
   it.each([

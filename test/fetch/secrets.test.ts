@@ -13,7 +13,16 @@ import { pacedManager } from '../support/paced.ts';
 
 const USER = 'customer-acme77';
 const PASSWORD = 's3cret@pw';
-const EVENTS: PacelineEventName[] = ['admit', 'settle', 'retry', 'cooldown', 'egress', 'refuse', 'session', 'store-error'];
+const EVENTS: PacelineEventName[] = [
+  'admit',
+  'settle',
+  'retry',
+  'cooldown',
+  'egress',
+  'refuse',
+  'session',
+  'store-error',
+];
 
 let target: MockTarget;
 let gateway: MockGateway;
@@ -74,7 +83,9 @@ it('the test would find them', () => {
   for (const leak of [
     { url: gateway.url },
     new Error(`failed: ${gateway.url}`),
-    new Error('outer', { cause: { header: `Basic ${Buffer.from(`${USER}-session-abc:${PASSWORD}`).toString('base64')}` } }),
+    new Error('outer', {
+      cause: { header: `Basic ${Buffer.from(`${USER}-session-abc:${PASSWORD}`).toString('base64')}` },
+    }),
     Object.defineProperty({}, 'hidden', { value: { deep: { password: PASSWORD } } }),
   ]) {
     expect(() => expectClean(leak)).toThrow();
@@ -161,7 +172,12 @@ describe('no credentials are shown', () => {
   it('by a failed TLS handshake with the target, or with the gateway', async () => {
     const cert = await testCert();
     await using secure = await mockTarget({ tls: cert });
-    await using tls = await mockGateway({ username: USER, password: PASSWORD, tls: cert, hosts: { 'shop.test': secure.url } });
+    await using tls = await mockGateway({
+      username: USER,
+      password: PASSWORD,
+      tls: cert,
+      hosts: { 'shop.test': secure.url },
+    });
     await using untrusting = managerFor({ gateway: tls.url });
     expectClean(await failureOf(untrusting.fetch('https://shop.test/')));
     await using half = managerFor({ gateway: tls.url, proxyTls: { ca: cert.ca } });
@@ -170,7 +186,10 @@ describe('no credentials are shown', () => {
 
   it('by the errors of aborts, limits, waits and a closed manager', async () => {
     const budget = { limit: 1, windowMs: 60_000 };
-    const proxies = managerFor({ targets: [{ match: 'shop.test', budget, concurrency: 1 }], timeouts: { totalMs: 100 } });
+    const proxies = managerFor({
+      targets: [{ match: 'shop.test', budget, concurrency: 1 }],
+      timeouts: { totalMs: 100 },
+    });
     const { fetch } = proxies.session({ id: 'mine' });
     await (await fetch('http://shop.test/')).text();
     expectClean(await failureOf(fetch('http://shop.test/', { pace: { maxWaitMs: 10 } })));
@@ -185,7 +204,12 @@ describe('no credentials are shown', () => {
     const gateways = [
       ...[`http://${auth}@`, `${auth}@gw.test:80`, `ftp://${auth}@gw.test`, `http://${auth}%zz@gw.test`],
       ...[`http://${auth}@gw.test:99999`, `//${auth}@gw.test`, `http://${auth}@gw test`, `http://${auth}@gw.test/{x}`],
-      ...[`http://${auth}%0d%0a@gw.test`, `http://${auth.replace('{session}', 'x')}@gw.test`, `${USER}:80`, `${USER}://x`],
+      ...[
+        `http://${auth}%0d%0a@gw.test`,
+        `http://${auth.replace('{session}', 'x')}@gw.test`,
+        `${USER}:80`,
+        `${USER}://x`,
+      ],
     ];
     const all: unknown[] = gateways.flatMap((url) => [
       { gateway: url },

@@ -48,13 +48,20 @@ describe('timeouts.totalMs', () => {
   });
 
   it('ends the pause between two attempts', async () => {
-    await using proxies = pacedManager({ timeouts: { totalMs: 100 }, retry: { baseMs: 60_000, capMs: 60_000 }, random: () => 0.9 });
+    await using proxies = pacedManager({
+      timeouts: { totalMs: 100 },
+      retry: { baseMs: 60_000, capMs: 60_000 },
+      random: () => 0.9,
+    });
     expect(await within(1000, () => failureOf(proxies.fetch(`${target.url}/503`)))).toBeInstanceOf(DeadlineError);
     expect(target.arrivals).toHaveLength(1);
   });
 
   it('holds over all attempts together', async () => {
-    await using proxies = pacedManager({ timeouts: { totalMs: 150 }, retry: { baseMs: 100, capMs: 100, attempts: 100 } });
+    await using proxies = pacedManager({
+      timeouts: { totalMs: 150 },
+      retry: { baseMs: 100, capMs: 100, attempts: 100 },
+    });
     expect(await within(1000, () => failureOf(proxies.fetch(`${target.url}/503`)))).toBeInstanceOf(DeadlineError);
     expect(target.arrivals.length).toBeLessThan(50);
   });
@@ -128,7 +135,9 @@ describe('pace.maxWaitMs', () => {
   });
 
   it('of 0 sends what can go now and nothing else', async () => {
-    await using proxies = pacedManager({ targets: [{ match: '127.0.0.1', budget: { limit: 3, windowMs: 60_000, spacing: 'burst' } }] });
+    await using proxies = pacedManager({
+      targets: [{ match: '127.0.0.1', budget: { limit: 3, windowMs: 60_000, spacing: 'burst' } }],
+    });
     const all = Array.from({ length: 8 }, () => proxies.fetch(target.url, { pace: { maxWaitMs: 0 } }));
     const settled = await Promise.allSettled(all);
     expect(settled.filter(({ status }) => status === 'fulfilled')).toHaveLength(3);

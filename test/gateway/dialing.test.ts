@@ -1,7 +1,7 @@
-import type { Socket } from 'node:net';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
+import { inspect } from 'node:util';
 import { GatewayError, memoryStore, type Store } from 'paceline';
-import { mockTarget } from 'paceline/testing';
+import { mockGateway, mockTarget } from 'paceline/testing';
 import { describe, expect, it } from 'vitest';
 import { testCert } from '../support/certs.ts';
 import { pacedManager } from '../support/paced.ts';
@@ -94,7 +94,9 @@ describe('a gateway that says 200', () => {
     for (const url of ['http://shop.test/', 'https://shop.test/']) {
       const before = gateway.asked;
       const proxies = pacedManager({ gateway: gateway.url, retry: once, store });
+      const start = performance.now();
       await expect(proxies.fetch(url)).rejects.toThrow();
+      expect(performance.now() - start).toBeLessThan(1000);
       expect(gateway.asked - before).toBe(1);
       await proxies.close();
     }
@@ -118,10 +120,9 @@ function slowToBind(ms: number): Store {
 describe('an answer to CONNECT', () => {
   it('that comes a byte at a time is read', async () => {
     await using gateway = await rawGateway((socket) => {
-      const reply = `${ACCEPTED}`;
       let at = 0;
       const next = (): void => {
-        if (at < reply.length) socket.write(reply[at++], () => setImmediate(next));
+        if (at < ACCEPTED.length) socket.write(ACCEPTED[at++], () => setImmediate(next));
         else
           socket.once('data', () => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok'));
       };
@@ -168,7 +169,6 @@ describe('an answer to CONNECT', () => {
     const url = gateway.url.replace(':pass@', ':s3cr3t%21@');
     const proxies = pacedManager({ gateway: url, retry: once });
     const error = await proxies.fetch('http://shop.test/').catch((reason: unknown) => reason as GatewayError);
-    const { inspect } = await import('node:util');
     const shown = [error, proxies, proxies.dispatcher, await proxies.stats()].map((it) =>
       inspect(it, { depth: 20, showHidden: true }),
     );
@@ -181,15 +181,22 @@ describe('an answer to CONNECT', () => {
 describe('the wire', () => {
   it('is counted to the byte, the set-up of the tunnel included', async () => {
     await using target = await mockTarget({ bodyBytes: 5000 });
-    const { mockGateway } = await import('paceline/testing');
     await using gateway = await mockGateway({ hosts: { 'shop.test': target.url } });
     const proxies = pacedManager({ gateway: gateway.url });
-    for (let i = 0; i < 3; i++) await (await proxies.fetch('http://shop.test/')).text();
+    const calls = { sent: 0, received: 0 };
+    for (let i = 0; i < 3; i++) {
+      const response = await proxies.fetch('http://shop.test/');
+      await response.text();
+      const { bytesSent, bytesReceived } = proxies.exchange(response)!;
+      calls.sent += bytesSent;
+      calls.received += bytesReceived;
+    }
     const { bytesSent, bytesReceived } = (await proxies.stats()).pools.default;
     expect({ bytesSent, bytesReceived }).toEqual({
       bytesSent: gateway.stats().bytesIn,
       bytesReceived: gateway.stats().bytesOut,
     });
+    expect(calls).toEqual({ sent: bytesSent, received: bytesReceived });
     await proxies.close();
   });
 });

@@ -1,9 +1,11 @@
 import { BudgetExceededError, GatewayError } from 'paceline';
 import { type MockGateway, type MockTarget, mockGateway, mockTarget } from 'paceline/testing';
 import { describe, expect, it } from 'vitest';
+import { testCert } from '../support/certs.ts';
 import { closeClean, fetchMany, pacedManager, shopBudget } from '../support/paced.ts';
 import { rawGateway } from '../support/raw-gateway.ts';
 import { eventually } from '../support/resources.ts';
+import { tlsTarget } from '../support/tls-target.ts';
 
 // A budget belongs to an address. However its name is learnt, it must be known before the request leaves.
 
@@ -30,7 +32,7 @@ async function world(options: Parameters<typeof mockGateway>[0] = {}, target = {
 const paced = (gateway: MockGateway, pool = {}) =>
   pacedManager({ pools: { res: { gateway: gateway.url, ...pool } }, targets: shopBudget(LIMIT, WINDOW_MS) });
 
-describe('the exit named on the CONNECT answer', () => {
+describe.concurrent('the exit named on the CONNECT answer', () => {
   it.each([
     ['x-egress-ip', undefined],
     ['x-brd-ip', undefined],
@@ -83,7 +85,7 @@ describe('the exit named on the CONNECT answer', () => {
   });
 });
 
-describe('the exit named by a probe page', () => {
+describe.concurrent('the exit named by a probe page', () => {
   it.each([
     ['JSON', (ip: string) => ({ origin: ip, country: 'us' })],
     ['plain text', (ip: string) => `${ip}\n`],
@@ -92,7 +94,7 @@ describe('the exit named by a probe page', () => {
     await using ip = await ipPage(page);
     await using w = await world({ exits: 4, assign: 'round-robin', egressHeader: false, hosts: { 'ip.test': ip.url } });
     const proxies = paced(w.gateway, { egress: { probeUrl: 'http://ip.test/' } });
-    expect(await fetchMany(proxies, 'http://shop.test/', 24, 6)).toEqual(Array(24).fill(200));
+    expect(await fetchMany(proxies, 'http://shop.test/', 12, 6)).toEqual(Array(12).fill(200));
     const sessions = new Set(w.gateway.log.map(({ session }) => session)).size;
     expect(ip.arrivals.length).toBe(sessions);
     expect(w.shop.overBudget()).toBe(0);
@@ -160,9 +162,10 @@ describe('the exit named by a probe page', () => {
   });
 });
 
-describe('the exit that nobody names', () => {
+describe.concurrent('the exit that nobody names', () => {
   it('is assumed from the session, and said to be', async () => {
-    await using w = await world({ exits: 4, assign: 'round-robin', egressHeader: false });
+    // More exits than sessions: with fewer, two sessions could share one unseen.
+    await using w = await world({ exits: 40, assign: 'round-robin', egressHeader: false });
     const proxies = paced(w.gateway);
     expect(await fetchMany(proxies, 'http://shop.test/', 12)).toEqual(Array(12).fill(200));
     expect(w.shop.overBudget()).toBe(0);
@@ -186,7 +189,7 @@ describe('the exit that nobody names', () => {
   });
 });
 
-describe('an exit that changes under a session', () => {
+describe.concurrent('an exit that changes under a session', () => {
   it('is noticed before the request leaves: over budget, it waits for that exit and spends nothing', async () => {
     await using w = await world({ exits: 2, assign: 'round-robin' });
     const proxies = paced(w.gateway);
@@ -204,6 +207,23 @@ describe('an exit that changes under a session', () => {
     expect(two.egress).toBe(one.egress);
     expect([w.shop.arrivals.length, w.shop.overBudget()]).toEqual([LIMIT + 2, 0]);
     await closeClean(proxies, { gateway: w.gateway, target: w.shop });
+  });
+
+  it('is noticed before TLS: the target does not even get a handshake from an exit that is used up', async () => {
+    const cert = await testCert();
+    await using target = await tlsTarget(cert);
+    await using gateway = await mockGateway({ exits: 1, hosts: { 'shop.test': target.url } });
+    const proxies = pacedManager({
+      gateway: gateway.url,
+      targets: shopBudget(1, WINDOW_MS),
+      requestTls: { ca: cert.ca },
+    });
+    let refused = 0;
+    proxies.on('refuse', () => refused++);
+    await (await proxies.session().fetch('https://shop.test/')).text();
+    await (await proxies.session().fetch('https://shop.test/')).text();
+    expect([refused, target.handshakes.length, gateway.stats().connects]).toEqual([1, 2, 3]);
+    await closeClean(proxies, { gateway });
   });
 
   it('at random, again and again, never brings one request over the budget of any', async () => {

@@ -16,7 +16,7 @@ import { eventually, resourceBaseline } from '../support/resources.ts';
 // Everything that can go wrong between the first byte to a gateway and the last byte of a response. Each must surface as a
 // typed error that blames the right side, within its time limit, and leave no socket behind.
 
-const CONNECT_MS = 250;
+const CONNECT_MS = 150;
 const ATTEMPTS = 2;
 let cert: TestCert;
 let targets: { http: MockTarget; https: MockTarget };

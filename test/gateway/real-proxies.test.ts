@@ -80,11 +80,12 @@ describe.skipIf(isMissing('squid'))('squid', () => {
 });
 
 describe('proxy-chain', () => {
-  type Prepare = ConstructorParameters<typeof ChainServer>[0]['prepareRequestFunction'];
+  type Options = NonNullable<ConstructorParameters<typeof ChainServer>[0]>;
+  type Prepare = NonNullable<Options['prepareRequestFunction']>;
 
   /** A server whose answer to each user is `prepare`'s. */
   async function chain(prepare: Prepare): Promise<{ server: ChainServer; url: string } & AsyncDisposable> {
-    const server = new ChainServer({ port: 0, host: '127.0.0.1', prepareRequestFunction: prepare! });
+    const server = new ChainServer({ port: 0, host: '127.0.0.1', prepareRequestFunction: prepare });
     await server.listen();
     return {
       server,

@@ -36,7 +36,7 @@ function rotating(gateway: MockGateway, pool = {}, options = {}): ProxyManager {
   });
 }
 
-describe.each(TARGETS)("rotation 'per-request' to an %s target", (_, kind) => {
+describe.concurrent.each(TARGETS)("rotation 'per-request' to an %s target", (_, kind) => {
   it.each([1, 5, 20])('gives every request a CONNECT and an exit of its own, %i at a time', async (concurrency) => {
     await using target = await targetOf(kind);
     await using gateway = await mockGateway({
@@ -104,7 +104,7 @@ it('a pool that rotates by header fails clearly when the gateway names no exit',
   await closeClean(proxies, { gateway, target });
 });
 
-describe.each(TARGETS)('sticky sessions to an %s target', (_, kind) => {
+describe.concurrent.each(TARGETS)('sticky sessions to an %s target', (_, kind) => {
   it.each([1, 4])('need one tunnel an exit for each request at a time, here %i', async (concurrency) => {
     const budget = { limit: 10, windowMs: 60_000 };
     await using target = await targetOf(kind, { budget });
@@ -140,7 +140,7 @@ describe.each(TARGETS)('sticky sessions to an %s target', (_, kind) => {
   });
 });
 
-describe('TLS sessions', () => {
+describe.concurrent('TLS sessions', () => {
   /** Handshakes resumed by a ticket that was given to another address. */
   const linked = (handshakes: readonly { ip: string; resumed: boolean }[]): number => {
     const seen = new Set<string>();
@@ -151,15 +151,19 @@ describe('TLS sessions', () => {
     }).length;
   };
 
-  it('are never resumed from another exit by a pool that rotates per request', async () => {
+  it.each([
+    ['by name', 'x-egress-ip', { egress: { header: 'x-egress-ip' } }],
+    ['unseen', false, { poolSize: 8 }],
+  ] as const)('are never resumed from another exit by a pool that rotates %s', async (_, egressHeader, pool) => {
     await using target = await tlsTarget(cert);
     await using gateway = await mockGateway({
       exits: 8,
       assign: 'round-robin',
       rotation: 'per-connection',
+      egressHeader,
       hosts: { 'shop.test': target.url },
     });
-    const proxies = rotating(gateway, { egress: { header: 'x-egress-ip' } });
+    const proxies = rotating(gateway, pool);
     await fetchMany(proxies, 'https://shop.test/', 8, 1);
     expect(target.handshakes.length).toBe(8);
     expect(target.handshakes.filter(({ resumed }) => resumed)).toEqual([]);

@@ -8,7 +8,7 @@ const URL_ = 'http://shop.test/';
 const sessionsOf = (gateway: MockGateway): Set<string | undefined> =>
   new Set(gateway.log.map(({ session }) => session));
 
-describe('a pool of sessions', () => {
+describe.concurrent('a pool of sessions', () => {
   it('grows on demand, to the fewest that carry the load', async () => {
     await using target = await mockTarget({ budget: { limit: 10, windowMs: 60_000 } });
     await using gateway = await mockGateway({ exits: 40, assign: 'round-robin', hosts: { 'shop.test': target.url } });

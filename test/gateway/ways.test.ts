@@ -63,7 +63,7 @@ describe('direct', () => {
   });
 });
 
-describe('a list of proxies', () => {
+describe.concurrent('a list of proxies', () => {
   it('has one budget a proxy, and uses them all', async () => {
     await using target = await mockTarget({ budget: { limit: 2, windowMs: 200 } });
     const gateways = await Promise.all(

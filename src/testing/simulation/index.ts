@@ -2,7 +2,7 @@ import type { Random } from '../../clock.ts';
 import type { Transport } from '../../options.ts';
 import type { VirtualClock } from '../virtual-clock.ts';
 import { simulatedTransport } from './transport.ts';
-import { type SimulationOptions, SimulatedWorld } from './world.ts';
+import { SimulatedWorld, type SimulationOptions } from './world.ts';
 
 /** See {@link simulation}. */
 export interface Simulation {

@@ -193,7 +193,8 @@ function gaussian(random: Random): number {
 
 function checkSite({ budget, tightens, bans, challenges, errors, latency, outages }: SimulatedSiteOptions): void {
   if (budget !== undefined) {
-    if (!Number.isSafeInteger(budget.limit) || budget.limit < 1) throw invalid('budget.limit', 'an integer ≥ 1', budget.limit);
+    if (!Number.isSafeInteger(budget.limit) || budget.limit < 1)
+      throw invalid('budget.limit', 'an integer ≥ 1', budget.limit);
     positive('budget.windowMs', budget.windowMs, 'milliseconds');
   }
   if (tightens !== undefined) {

@@ -60,7 +60,9 @@ class SimulatedCarrier implements Carrier {
     const { hostname } = new URL(String(options.origin));
     const client = new KeptClient(this.kept);
     gate.carriedBy(client as unknown as TunnelClient);
-    const one = this.kept.find(({ free, tunnel, dial }) => free && tunnel.host === hostname && dial.egress === gate.egress);
+    const one = this.kept.find(
+      ({ free, tunnel, dial }) => free && tunnel.host === hostname && dial.egress === gate.egress,
+    );
     if (one === undefined) this.open(hostname, options, handler, gate, client);
     else {
       one.free = false;

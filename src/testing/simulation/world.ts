@@ -78,7 +78,11 @@ export class SimulatedWorld {
   }
 
   /** Opens a tunnel; `done` is told the tunnel, or why there is none. Returns the function that gives it up. */
-  dial(session: string | undefined, host: string, done: (error: Error | undefined, tunnel?: SimulatedTunnel) => void): () => void {
+  dial(
+    session: string | undefined,
+    host: string,
+    done: (error: Error | undefined, tunnel?: SimulatedTunnel) => void,
+  ): () => void {
     const { exits, clock } = this;
     this.dials++;
     this.bytes += CONNECT_BYTES;
