@@ -3,28 +3,37 @@
  * every route, beside a limiter that is told the key and chooses nothing, and beside the floor.
  */
 import { RateLimiterMemory } from 'rate-limiter-flexible';
+import type { Demand } from '../src/index.ts';
 import { address, answered, demand, EIGHT, fastStore, introduce, shuffled, staticRoutes } from './support/egresses.ts';
 import { figure, table, times, verdicts } from './support/report.ts';
 import { type Contender, contend, race, type Timing } from './support/rounds.ts';
 
-const ROUNDS = 7;
+const ROUNDS = 5;
 const SIZES = [10, 1_000, 100_000, 1_000_000];
 const GOAL = 3;
 
 const CONTENDERS: Record<string, (routes: number) => Contender> = {
-  'paceline: choose, reserve, settle': choosing,
+  'paceline: routes in the order they were made': (count) => choosing(count, true),
+  'paceline: routes in random order': (count) => choosing(count, false),
   'looking at every route': scanning,
   'rate-limiter-flexible: consume, key given': flexible,
   'floor: Map.get at random': mapGet,
 };
 
-function choosing(count: number): Contender {
+/**
+ * Choose, reserve, settle. Routes are used in the order they were made at first, and for ever where slots are spent in
+ * bursts; the jitter of even spacing shuffles them bit by bit, until no cache can guess which comes next.
+ */
+function choosing(count: number, ordered: boolean): Contender {
   const store = fastStore();
-  introduce(store, 'shop', EIGHT, staticRoutes(count));
+  const routes = staticRoutes(count);
+  introduce(store, 'shop', EIGHT, routes);
+  const use = (how: Demand): void => void store.settle('shop', [answered(store.reserve('shop', how).grants[0])]);
+  if (ordered) for (const route of routes) use(demand(EIGHT, route));
   const one = demand(EIGHT);
   return {
     run(ops) {
-      for (let i = 0; i < ops; i++) store.settle('shop', [answered(store.reserve('shop', one).grants[0])]);
+      for (let i = 0; i < ops; i++) use(one);
       return ops;
     },
   };
@@ -94,9 +103,11 @@ else {
       times(timings[timings.length - 1].ratio),
     ]),
   );
-  const growth = results[0][1][SIZES.length - 1].ratio;
   console.log();
-  verdicts([
-    { what: `cost of a decision, 10 → 1,000,000 routes: ${times(growth)} (goal ≤ ${GOAL} ×)`, met: growth <= GOAL },
-  ]);
+  verdicts(
+    results.slice(0, 2).map(([contender, timings]) => {
+      const growth = timings[timings.length - 1].ratio;
+      return { what: `${contender}, 10 → 1,000,000: ${times(growth)} (goal ≤ ${GOAL} ×)`, met: growth <= GOAL };
+    }),
+  );
 }

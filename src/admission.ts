@@ -33,8 +33,11 @@ export class Admission {
     this.turns = new Turns(store, clock, deadlineMs, listener);
   }
 
+  /** Requests that wait for a permit. */
   get waiting(): number {
-    return this.turns.waiting;
+    let sum = 0;
+    for (const { needy } of this.queues.values()) for (const { waiters } of needy) sum += waiters.size;
+    return sum;
   }
 
   queue(key: string, policy: () => Policy): TargetQueue {
@@ -54,7 +57,7 @@ export class Admission {
       return;
     }
     const lane = this.lane(queue, pool, pin);
-    this.turns.join(waiter, lane, front);
+    lane.add(waiter, front);
     // Behind others, or before an instant already known, there is nothing new to ask; unless the pool grows for so many.
     const { waiters } = lane;
     const first = waiters.head === waiter && (waiters.size === 1 || lane.dueAt <= this.clock.now());
@@ -66,7 +69,7 @@ export class Admission {
   leave(waiter: Waiter): void {
     const { lane } = waiter;
     if (lane === undefined) return;
-    this.turns.unlist(waiter, lane);
+    lane.remove(waiter);
     if (lane.waiters.size === 0) this.turns.forget(lane);
   }
 
@@ -93,9 +96,11 @@ export class Admission {
       () => this.store.settle(queue.key, [report]),
       (changed) => {
         if (changed.length > 0) this.listener.verdicts(changed);
-        this.turns.askFor(queue, (lane) =>
-          lane.settleBound ? lane.sharesWith(report.grant) : this.isFar(lane, report.graceMs),
-        );
+        this.turns.askFor(queue, (lane) => {
+          if (!lane.asking) return lane.isOpen(report.graceMs) && lane.sharesWith(report.grant);
+          lane.missed = true;
+          return false;
+        });
       },
     );
   }
@@ -123,7 +128,7 @@ export class Admission {
     if (error === undefined) return;
     for (const queue of this.queues.values()) {
       for (const lane of [...queue.needy]) {
-        this.turns.refuseAll(lane, error);
+        lane.refuseAll(error);
         this.turns.forget(lane);
       }
     }
@@ -132,21 +137,19 @@ export class Admission {
   private lane(queue: TargetQueue, pool: Pool, pin: PoolRoute | undefined): Lane {
     let lane = queue.lanes.get(pin ?? pool);
     if (lane === undefined) {
-      lane = new Lane(queue, pool, pin, this.deadlineMs);
+      lane = new Lane(queue, pool, pin, this.deadlineMs, this.clock);
       queue.lanes.set(pin ?? pool, lane);
     }
     return lane;
   }
 
-  /** What was settled just now may come free before the instant the lane waits for: then that is the end of a long cooldown. */
-  private isFar({ pin, dueAt, queue }: Lane, graceMs: number): boolean {
-    return pin === undefined && dueAt !== Infinity && dueAt > this.clock.now() + graceMs + queue.policy.windowMs;
-  }
-
   /** Bounds a wait: at once when the next slot is known to be too late, else by a timer. */
   private limitWait(waiter: Waiter, lane: Lane): void {
     if (lane.asking) lane.unjudged.push(waiter);
-    else if (this.turns.refuseIfLate(waiter, lane)) return;
+    else if (lane.refuseIfLate(waiter)) {
+      if (lane.waiters.size === 0) this.turns.forget(lane);
+      return;
+    }
     waiter.giveUpTimer = this.clock.setTimeout(
       () => {
         this.leave(waiter);

@@ -1,118 +1,36 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import type { Lane, TargetQueue, Waiter } from './admission.ts';
 import type { Call } from './call.ts';
-import type { TimerHandle } from './clock.ts';
 import type { Engine } from './engine.ts';
 import { GatewayError } from './errors.ts';
 import { isCallersFault } from './failure.ts';
 import type { Dial } from './gateway/dial.ts';
-import type { Pool, PoolRoute } from './gateway/pool.ts';
-import type { Gate, TunnelClient } from './gateway/tunnels.ts';
 import { parseRetryAfter } from './headers/retry-after.ts';
-import type { Grant, Outcome } from './store/store.ts';
-import type { Target } from './target/types.ts';
-import type { Level } from './waiters.ts';
-
-// One way only: waiting for a permit → on its way to a tunnel → sent → headers came → over. A refused tunnel leads back to waiting.
-const WAITING = 0;
-const DIALING = 1;
-const SENT = 2;
-const ANSWERED = 3;
-const OVER = 4;
+import { ANSWERED, DIALING, EgressRefused, OVER, Passage, SENT, WAITING } from './passage.ts';
+import { PendingController } from './pending-controller.ts';
+import type { Outcome } from './store/store.ts';
 
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 
 /** How much of an unwanted body is read to keep its tunnel, in bytes; a longer one costs more than another tunnel. */
 const MOST_DUMPED = 131_072;
 
-/** The tunnel's exit must not be used now: the request goes back to the queue, nothing was sent. */
-class EgressRefused extends Error {
-  readonly code = 'PACELINE_EGRESS_REFUSED';
-}
-
-/** What the caller holds from the start, whether or not there is a request yet: so that waiting and dialing can be aborted too. */
-class PendingController implements Dispatcher.DispatchController {
-  private readonly exchange: Exchange;
-  real: Dispatcher.DispatchController | undefined;
-  aborted = false;
-  reason: Error | null = null;
-  paused = false;
-
-  constructor(exchange: Exchange) {
-    this.exchange = exchange;
-  }
-
-  get rawHeaders(): Dispatcher.DispatchController['rawHeaders'] {
-    return this.real?.rawHeaders;
-  }
-
-  get rawTrailers(): Dispatcher.DispatchController['rawTrailers'] {
-    return this.real?.rawTrailers;
-  }
-
-  abort(reason: Error): void {
-    if (this.aborted || this.exchange.dumping) return;
-    this.aborted = true;
-    this.reason = reason;
-    if (this.real !== undefined) this.real.abort(reason);
-    else this.exchange.abandon(reason);
-  }
-
-  pause(): void {
-    this.paused = true;
-    this.real?.pause();
-  }
-
-  resume(): void {
-    this.paused = false;
-    this.real?.resume();
-  }
-}
-
-/** One request to one target, a hop of a redirect included: its wait, its permit, its tunnel, its outcome. */
-export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
-  private readonly engine: Engine;
-  private readonly call: Call;
-  private readonly options: Dispatcher.DispatchOptions;
+/** One request to one target, a hop of a redirect included: from the send to the end of the body, and what that means for its permit. */
+export class Exchange extends Passage implements Dispatcher.DispatchHandler {
   private readonly handler: Dispatcher.DispatchHandler;
-  private readonly controller: PendingController;
-  private state = WAITING;
-  private target!: Target;
-  private queue!: TargetQueue;
-  private pool!: Pool;
-  private route!: PoolRoute;
-  private grant!: Grant;
-  private dial: Dial | undefined;
-  private client: TunnelClient | undefined;
-  private leaveCarrier: (() => void) | undefined;
+  protected readonly controller: PendingController;
   private sentAt = 0;
   private counted: Dial | undefined;
-  /** Time in the queue. */
-  private waitedMs = 0;
   /** Nobody wants the rest of the body: it is read and thrown away here, so that the tunnel may carry the next request. */
   dumping = false;
   private dumped = 0;
   /** Moves with every piece of the response: how `close()` tells a body that flows from one nobody reads. */
   progress = 0;
 
-  // Waiter
-  readonly priority: number;
-  lane: Lane | undefined;
-  before: Exchange | undefined;
-  after: Exchange | undefined;
-  level: Level | undefined;
-  queuedAt = 0;
-  giveUpAt: number = Infinity;
-  giveUpTimer: TimerHandle | undefined;
-
   constructor(engine: Engine, call: Call, options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler) {
-    this.engine = engine;
-    this.call = call;
-    this.options = options;
+    super(engine, call, options);
     this.handler = handler;
-    this.priority = call.pace.priority ?? 0;
     this.controller = new PendingController(this);
   }
 
@@ -122,139 +40,12 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
 
   /** Takes its place in the queue. The caller gets its handle first: from here on it may abort. */
   start(): void {
-    const { engine, call, options, handler } = this;
+    const { engine, call, handler } = this;
     engine.exchanges.add(this);
     call.failure = undefined;
     handler.onRequestStart?.(this.controller, null);
     if (this.state === OVER) return;
-    try {
-      const url = `${options.origin}${options.path}`;
-      this.target = engine.classify(url, call.pace.tier);
-      this.pool = call.pin === undefined ? engine.poolFor(this.target, call.pace.pool) : engine.pool(call.pin.pool);
-      this.queue = engine.queueFor(this.target, call.pace.tier);
-    } catch (error) {
-      this.fail(error as Error);
-      return;
-    }
-    call.target = this.target.name;
-    call.tier = this.target.tier;
-    this.queuedAt = engine.clock.now();
-    const maxWaitMs = Math.min(call.pace.maxWaitMs ?? Infinity, engine.timeouts.queueMs ?? Infinity);
-    this.giveUpAt = this.queuedAt + maxWaitMs;
-    engine.admission.take(this, this.queue, this.pool, call.pin, false);
-  }
-
-  // --- Waiter
-
-  granted(grant: Grant): void {
-    const { engine, call } = this;
-    this.waited();
-    this.state = DIALING;
-    this.grant = grant;
-    this.route = grant.route as PoolRoute;
-    call.route = this.route;
-    // Hops stay where the first one left from: a site may tie its redirects to the address.
-    if (this.route.weight === 1) call.pin = this.route;
-    const { carrier, done } = engine.carriers.use(this.route);
-    this.leaveCarrier = done;
-    const { probeUrl } = this.pool.options;
-    if (probeUrl === undefined || this.route.probed !== undefined) this.send(carrier);
-    else {
-      engine.probe(this.route, carrier, probeUrl).then(
-        () => {
-          if (this.state === DIALING) this.send(carrier);
-        },
-        (error) => {
-          if (this.state === DIALING) this.onResponseError(undefined, error);
-        },
-      );
-    }
-  }
-
-  refused(error: Error): void {
-    this.waited();
-    this.fail(error);
-  }
-
-  private waited(): void {
-    const ms = this.engine.clock.now() - this.queuedAt;
-    this.waitedMs += ms;
-    this.call.waitedMs += ms;
-  }
-
-  private send(carrier: {
-    dispatch: (o: Dispatcher.DispatchOptions, h: Dispatcher.DispatchHandler, g: Gate) => boolean;
-  }): void {
-    const { timeouts } = this.engine;
-    const { options } = this;
-    const dispatched: Dispatcher.DispatchOptions = {
-      ...options,
-      headersTimeout: options.headersTimeout ?? timeouts.headersMs,
-      bodyTimeout: options.bodyTimeout ?? timeouts.bodyMs,
-    };
-    if (this.pool.options.rotation === 'per-request') dispatched.reset = true;
-    try {
-      carrier.dispatch(dispatched, this, this);
-    } catch (error) {
-      this.onResponseError(undefined, error as Error);
-    }
-  }
-
-  // --- Gate
-
-  get egress(): string {
-    return this.grant.egress;
-  }
-
-  dialing(dial: Dial): void {
-    this.dial = dial;
-    if (this.state === OVER) dial.abort(this.controller.reason ?? new Error('aborted'));
-  }
-
-  carriedBy(client: TunnelClient): void {
-    this.client = client;
-  }
-
-  /** The slot is moved to the exit the tunnel really has, or the tunnel is dropped: before the request leaves, and with nothing spent. */
-  admit(dial: Dial): undefined | Promise<void> {
-    const { engine, route, pool } = this;
-    const known = engine.egressOf(dial, pool) ?? route.probed ?? (route.verified ? route.egress : undefined);
-    if (known === undefined && route.weight === Infinity) {
-      const names = pool.options.egressHeaders.join(' or ');
-      throw new GatewayError(`the gateway did not name the exit: expected the header ${names} on its CONNECT answer`, {
-        kind: 'protocol',
-        pool: pool.name,
-      });
-    }
-    if (known === undefined) pool.unseen = true;
-    else pool.seen = true;
-    const egress = known ?? this.grant.egress;
-    dial.egress = egress;
-    pool.tried(route);
-    const binding = engine.admission.bind(this.grant, egress);
-    if ('then' in binding) {
-      return Promise.resolve(binding).then((bound) => this.bound(known, bound.ok, bound.duplicate, bound.retryInMs));
-    }
-    this.bound(known, binding.ok, binding.duplicate, binding.retryInMs);
-    return undefined;
-  }
-
-  private bound(known: string | undefined, ok: boolean, duplicate: boolean, retryInMs: number): void {
-    const { engine, route } = this;
-    if (known !== undefined) engine.learned(route, known, duplicate, this.queue);
-    if (ok) return;
-    const { target, pool } = this;
-    if (engine.events.wants('refuse')) {
-      engine.events.emit('refuse', {
-        target: target.name,
-        pool: pool.name,
-        egress: known ?? this.grant.egress,
-        retryInMs,
-      });
-    }
-    throw new EgressRefused(
-      `the exit ${known ?? this.grant.egress} is not to be used for another ${Math.ceil(retryInMs)} ms`,
-    );
+    this.enter();
   }
 
   // --- DispatchHandler: what undici tells us
@@ -403,20 +194,6 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
     this.fail(reason);
   }
 
-  /** The way out turned out to be unusable: back to the head of the queue. */
-  private requeue(): void {
-    const { engine, call } = this;
-    this.releaseTunnel();
-    this.leaveCarrier?.();
-    this.leaveCarrier = undefined;
-    this.state = WAITING;
-    this.queuedAt = engine.clock.now();
-    if (!call.sticky && call.unsent) call.pin = undefined;
-    engine.admission.finished(this.queue, this.pool);
-    engine.admission.take(this, this.queue, this.pool, call.pin, true);
-    engine.admission.wake(this.queue);
-  }
-
   /** The headers are here: the slot begins to cool. */
   private answer(status: number, headers: IncomingHttpHeaders): void {
     const { engine, call, queue } = this;
@@ -486,16 +263,10 @@ export class Exchange implements Dispatcher.DispatchHandler, Gate, Waiter {
     engine.exchangeOver();
   }
 
-  private fail(error: Error): void {
+  protected fail(error: Error): void {
     this.call.failure = error;
     this.over();
     this.handler.onResponseError?.(this.controller as Dispatcher.DispatchController, error);
-  }
-
-  private releaseTunnel(): void {
-    this.client?.release();
-    this.client = undefined;
-    this.dial = undefined;
   }
 
   bytes(): { sent: number; received: number } {

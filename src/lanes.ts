@@ -1,4 +1,5 @@
-import type { TimerHandle } from './clock.ts';
+import type { Clock, TimerHandle } from './clock.ts';
+import { BudgetExceededError } from './errors.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
 import type { Demand, Grant, Policy } from './store/store.ts';
 import { type ListedWaiter, WaiterList } from './waiters.ts';
@@ -37,10 +38,14 @@ export class Lane {
   heldBack = false;
   asking = false;
   again = false;
+  /** Something was settled while the store was being asked: its answer may not know of it. */
+  missed = false;
   /** Who came while the store was being asked: whether their wait is too long is known when it has answered. */
   unjudged: Waiter[] = [];
+  private readonly clock: Clock;
 
-  constructor(queue: TargetQueue, pool: Pool, pin: PoolRoute | undefined, deadlineMs: number) {
+  constructor(queue: TargetQueue, pool: Pool, pin: PoolRoute | undefined, deadlineMs: number, clock: Clock) {
+    this.clock = clock;
     this.queue = queue;
     this.pool = pool;
     this.pin = pin;
@@ -59,6 +64,46 @@ export class Lane {
   /** Whether the pool would hold back if it were asked now. */
   get isHeldBack(): boolean {
     return this.pool.holdsBack(this.waiters.size, this.queue.policy.limit);
+  }
+
+  /** At the end of its priority, or with `front` at the beginning. */
+  add(waiter: Waiter, front: boolean): void {
+    waiter.lane = this;
+    if (front) this.waiters.unshift(waiter);
+    else this.waiters.push(waiter);
+    this.queue.needy.add(this);
+  }
+
+  remove(waiter: Waiter): void {
+    this.waiters.remove(waiter);
+    waiter.lane = undefined;
+    if (waiter.giveUpTimer === undefined) return;
+    this.clock.clearTimeout(waiter.giveUpTimer);
+    waiter.giveUpTimer = undefined;
+  }
+
+  refuseAll(error: Error): void {
+    for (let waiter = this.waiters.head; waiter !== undefined; waiter = this.waiters.head) {
+      this.remove(waiter);
+      waiter.refused(error);
+    }
+  }
+
+  /** Refuses a waiter at once when nothing comes in time for it, as far as is known; a session on trial may serve it any moment. */
+  refuseIfLate(waiter: Waiter): boolean {
+    const { dueAt, pool, queue } = this;
+    if (dueAt === Infinity || dueAt <= waiter.giveUpAt || (this.pin === undefined && pool.trying)) return false;
+    const maxWaitMs = waiter.giveUpAt - waiter.queuedAt;
+    this.remove(waiter);
+    waiter.refused(new BudgetExceededError({ target: queue.key, waitMs: dueAt - this.clock.now(), maxWaitMs }));
+    return true;
+  }
+
+  /** Whether a settle may help: for a place or a slot in flight it waits for, or since it waits for the end of a long cooldown. */
+  isOpen(graceMs: number): boolean {
+    const { settleBound, pin, dueAt, queue } = this;
+    if (settleBound || pin !== undefined || dueAt === Infinity) return settleBound;
+    return dueAt > this.clock.now() + graceMs + queue.policy.windowMs;
   }
 
   /** Whether a permit that ended, or was given back, may have left something for this lane. */

@@ -35,9 +35,9 @@ export interface RetryOptions {
 export interface TimeoutOptions {
   /** To an open tunnel, the gateway's answer and the TLS handshake with the target included. @default 10_000 */
   readonly connectMs?: number;
-  /** From the request to the response's headers. @default 30_000 */
+  /** From the request to the response's headers; undici looks about twice a second. @default 30_000 */
   readonly headersMs?: number;
-  /** Between two pieces of the body. @default 30_000 */
+  /** Between two pieces of the body; undici looks about twice a second. @default 30_000 */
   readonly bodyMs?: number;
   /** For everything: waiting, all attempts and the body. @default none */
   readonly totalMs?: number;

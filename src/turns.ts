@@ -1,7 +1,7 @@
 import type { Clock } from './clock.ts';
-import { BudgetExceededError, StoreError } from './errors.ts';
+import { StoreError } from './errors.ts';
 import type { Pool } from './gateway/pool.ts';
-import { type Lane, PoolLine, type TargetQueue, type Waiter } from './lanes.ts';
+import { type Lane, PoolLine, type TargetQueue } from './lanes.ts';
 import type { Awaitable, Grant, Reservation, Store, Verdict } from './store/store.ts';
 
 /** Permits asked of the store in one call: enough to serve a burst, small enough to leave some for other processes. */
@@ -22,54 +22,12 @@ export class Turns {
   /** Lanes that wait for room in their pool, and those that another session of their pool would help. */
   private readonly roomless = new PoolLine();
   private readonly growing = new PoolLine();
-  /** Requests that wait for a permit. */
-  waiting = 0;
 
   constructor(store: Store, clock: Clock, deadlineMs: number, listener: AdmissionListener) {
     this.store = store;
     this.clock = clock;
     this.deadlineMs = deadlineMs;
     this.listener = listener;
-  }
-
-  join(waiter: Waiter, lane: Lane, front: boolean): void {
-    waiter.lane = lane;
-    this.waiting++;
-    if (front) lane.waiters.unshift(waiter);
-    else lane.waiters.push(waiter);
-    lane.queue.needy.add(lane);
-  }
-
-  /** Takes a waiter out of its lane. */
-  unlist(waiter: Waiter, lane: Lane): void {
-    lane.waiters.remove(waiter);
-    waiter.lane = undefined;
-    this.waiting--;
-    if (waiter.giveUpTimer !== undefined) {
-      this.clock.clearTimeout(waiter.giveUpTimer);
-      waiter.giveUpTimer = undefined;
-    }
-  }
-
-  /** The wait is too long, as far as is known now: refused at once. */
-  refuseIfLate(waiter: Waiter, lane: Lane): boolean {
-    const { dueAt, pool, queue } = lane;
-    if (dueAt === Infinity || dueAt <= waiter.giveUpAt) return false;
-    // A session on trial may serve it any moment.
-    if (lane.pin === undefined && pool.trying) return false;
-    const maxWaitMs = waiter.giveUpAt - waiter.queuedAt;
-    const error = new BudgetExceededError({ target: queue.key, waitMs: dueAt - this.clock.now(), maxWaitMs });
-    this.unlist(waiter, lane);
-    if (lane.waiters.size === 0) this.forget(lane);
-    waiter.refused(error);
-    return true;
-  }
-
-  refuseAll(lane: Lane, error: Error): void {
-    for (let waiter = lane.waiters.head; waiter !== undefined; waiter = lane.waiters.head) {
-      this.unlist(waiter, lane);
-      waiter.refused(error);
-    }
   }
 
   /** Asks for the lanes that something may have helped, in turn; when the target itself is at its limit, once for all of them. */
@@ -97,7 +55,7 @@ export class Turns {
     }
     lane.asking = true;
     for (;;) {
-      lane.again = false;
+      lane.again = lane.missed = false;
       const count = Math.min(lane.waiters.size, pool.room, MOST_PER_CALL);
       if (count <= 0) break;
       lane.demand.count = count;
@@ -118,7 +76,7 @@ export class Turns {
         answer.then(
           (reservation) => {
             answered();
-            if (this.deliver(lane, reservation, count) || lane.again) this.drain(lane);
+            if (this.deliver(lane, reservation, count)) this.drain(lane);
             else this.schedule(lane);
             this.fill(pool);
           },
@@ -131,7 +89,7 @@ export class Turns {
         );
         return;
       }
-      if (!this.deliver(lane, answer, count) && !lane.again) break;
+      if (!this.deliver(lane, answer, count)) break;
     }
     lane.asking = false;
     this.schedule(lane);
@@ -215,7 +173,7 @@ export class Turns {
     pool.failure = undefined;
     // Whatever a session could not be made for, nobody waits for it.
     if (grants.length === count) return true;
-    if (failure !== undefined) this.refuseAll(lane, failure);
+    if (failure !== undefined) lane.refuseAll(failure);
     lane.targetBound = limiting === 'rate' || limiting === 'concurrency';
     const grows = lane.pin === undefined && !lane.targetBound && pool.mints;
     lane.heldBack = grows && lane.isHeldBack;
@@ -226,8 +184,8 @@ export class Turns {
     lane.settleBound = limiting === 'concurrency' || retryInMs === Infinity;
     const { unjudged } = lane;
     lane.unjudged = [];
-    for (const waiter of unjudged) if (waiter.lane === lane) this.refuseIfLate(waiter, lane);
-    return false;
+    for (const waiter of unjudged) if (waiter.lane === lane) lane.refuseIfLate(waiter);
+    return lane.again || (lane.missed && lane.isOpen(0));
   }
 
   private hand(lane: Lane, grant: Grant): void {
@@ -236,7 +194,7 @@ export class Turns {
       this.giveBack(lane.queue, grant);
       return;
     }
-    this.unlist(waiter, lane);
+    lane.remove(waiter);
     lane.pool.inUse++;
     lane.queue.active++;
     waiter.granted(grant);
@@ -253,11 +211,12 @@ export class Turns {
     if (pool.room <= 0) {
       // When a place comes free nobody knows, and what was known of the slots may be out of date by then.
       lane.dueAt = lane.wakeAt = Infinity;
+      lane.targetBound = lane.settleBound = false;
       this.roomless.add(lane);
       return;
     }
     // What is in flight is settled, or lost and given up for, by its deadline: nobody waits for ever.
-    lane.wakeAt = lane.dueAt === Infinity ? this.clock.now() + this.deadlineMs : lane.dueAt;
+    lane.wakeAt = lane.settleBound ? Math.min(lane.dueAt, this.clock.now() + this.deadlineMs) : lane.dueAt;
     if (lane.wakeAt < queue.timerDueAt) this.setTimer(queue, lane.wakeAt);
   }
 
@@ -280,6 +239,6 @@ export class Turns {
 
   private failed(lane: Lane, error: unknown): void {
     this.listener.storeFailed(error);
-    this.refuseAll(lane, StoreError.from(error));
+    lane.refuseAll(StoreError.from(error));
   }
 }

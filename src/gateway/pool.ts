@@ -70,7 +70,6 @@ export class Pool {
     return this.seen && !this.unseen ? 'verified' : 'assumed';
   }
 
-  /** Some session's exit is about to be named. */
   get trying(): boolean {
     return this.trials > 0;
   }
@@ -236,19 +235,15 @@ export class Pool {
   private dropEnded(): void {
     const now = this.clock.now();
     let ended = 0;
-    while (ended < this.routes.length) {
-      const route = this.routes[ended];
+    for (const route of this.routes) {
       if (!route.closed && route.expiresAt > now) break;
-      if (!route.closed) {
-        route.closed = true;
-        this.tried(route);
-        this.live--;
-      }
       ended++;
+      if (route.closed) continue;
+      route.closed = true;
+      this.tried(route);
+      this.live--;
     }
-    if (ended > 0) {
-      this.routes.splice(0, ended);
-      this.first += ended;
-    }
+    this.routes.splice(0, ended);
+    this.first += ended;
   }
 }

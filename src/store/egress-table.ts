@@ -1,5 +1,5 @@
 import { EgressIndex } from './egress-index.ts';
-import { IndexedHeap } from './heap.ts';
+import { Line } from './line.ts';
 import { SlotTable } from './slots.ts';
 import type { Demand, EgressSnapshot, Route } from './store.ts';
 
@@ -9,7 +9,7 @@ const SWEEP = 2;
 export const isLive = (route: Route, now: number): boolean => !route.closed && route.expiresAt > now;
 
 /** A pool's routes as one target sees them: by the time their egress is usable, soonest first, of several usable ones the longest idle. */
-class Lane extends IndexedHeap {
+class Lane extends Line {
   /** Rank of the last route the pool offered. */
   cursor = 0;
   /** By entry: its routes to egresses that a route of another pool leads to, too. Few, if any: found by looking at them all. */

@@ -37,7 +37,7 @@ export class IndexedHeap {
   }
 
   push(item: number, key: number): void {
-    if (this.size === this.items.length) this.grow();
+    if (this.size === this.items.length) this.resize(grown(this.items.length));
     this.siftUp(this.size++, item, key);
   }
 
@@ -53,6 +53,7 @@ export class IndexedHeap {
     const at = this.positions.get(item);
     this.positions.set(item, -1);
     const last = --this.size;
+    if (last * 4 < this.items.length && this.items.length > 4096) this.resize(last * 2);
     if (at === last) return;
     const moved = this.items[last];
     const key = this.keys[last];
@@ -60,13 +61,12 @@ export class IndexedHeap {
     else this.siftDown(at, moved, key);
   }
 
-  private grow(): void {
-    const capacity = grown(this.items.length);
+  private resize(capacity: number): void {
     const keys = new Float64Array(capacity);
-    keys.set(this.keys);
+    keys.set(this.keys.subarray(0, this.size + 1));
     this.keys = keys;
     const items = new Uint32Array(capacity);
-    items.set(this.items);
+    items.set(this.items.subarray(0, this.size + 1));
     this.items = items;
   }
 

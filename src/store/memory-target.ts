@@ -1,6 +1,6 @@
 import type { Random } from '../clock.ts';
 import { EgressTable, isLive } from './egress-table.ts';
-import { COOLED, HELD, MemoryGrant, OVER, Outstanding } from './permits.ts';
+import { COOLED, HELD, MemoryGrant, Outstanding, OVER } from './permits.ts';
 import { allowedNow, nextAllowed, type Rate, refund, spend } from './rate.ts';
 import type {
   Binding,

@@ -141,16 +141,15 @@ describe('no credentials are shown', () => {
 
   it.each(FAULTS)('by the error of $kind $status $at', async (fault) => {
     await using proxies = managerFor();
-    for (const send of [
-      () => proxies.fetch('http://shop.test/'),
-      () => proxies.fetch('https://shop.test/'),
-      () => proxies.wrap(globalThis.fetch)('http://shop.test/'),
-      () => request('http://shop.test/', { dispatcher: proxies.dispatcher }),
-    ]) {
-      const disarm = gateway.fault({ ...fault, times: Infinity });
-      expectClean(await failureOf(send()));
-      disarm();
-    }
+    const disarm = gateway.fault({ ...fault, times: Infinity });
+    const sends = [
+      proxies.fetch('http://shop.test/'),
+      proxies.fetch('https://shop.test/'),
+      proxies.wrap(globalThis.fetch)('http://shop.test/'),
+      request('http://shop.test/', { dispatcher: proxies.dispatcher }),
+    ];
+    for (const failure of await Promise.all(sends.map(failureOf))) expectClean(failure);
+    disarm();
   });
 
   it('by the error of a gateway that refuses them, is not there, or is none', async () => {

@@ -16,10 +16,9 @@ beforeAll(async () => {
 });
 
 describe.each([
-  ['http', 'http'],
   ['http', 'https'],
   ['https', 'https'],
-  ['socks5', 'https'],
+  ['socks5', 'http'],
 ])('through %s to %s', (way, scheme) => {
   it.each([false, true])(
     'no socket, timer, permit or exchange is left after every kind of end (forced: %s)',

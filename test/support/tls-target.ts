@@ -15,13 +15,20 @@ export interface Handshake {
 export interface TlsTarget extends AsyncDisposable {
   readonly url: string;
   readonly handshakes: readonly Handshake[];
+  /** Handshakes begun, whether or not they came to their end. */
+  readonly hellos: number;
 }
 
 /** Starts a {@link TlsTarget} on loopback; with `close`, it hangs up after every answer, so that each request needs a handshake. */
 export async function tlsTarget(cert: TestCert, options: { readonly close?: boolean } = {}): Promise<TlsTarget> {
   const handshakes: Handshake[] = [];
   const sockets = new Set<Duplex>();
-  const server = createServer({ key: cert.key, cert: cert.cert }, (_request, response) => {
+  let hellos = 0;
+  const SNICallback = (_name: string, done: (error: null) => void): void => {
+    hellos++;
+    done(null);
+  };
+  const server = createServer({ key: cert.key, cert: cert.cert, SNICallback }, (_request, response) => {
     if (options.close) response.setHeader('connection', 'close');
     response.end('hello');
   });
@@ -37,6 +44,9 @@ export async function tlsTarget(cert: TestCert, options: { readonly close?: bool
   return {
     url: `https://127.0.0.1:${(server.address() as AddressInfo).port}`,
     handshakes,
+    get hellos() {
+      return hellos;
+    },
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
