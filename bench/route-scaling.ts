@@ -29,8 +29,8 @@ function choosing(count: number, ordered: boolean): Contender {
   const routes = staticRoutes(count);
   introduce(store, 'shop', EIGHT, routes);
   const use = (how: Demand): void => void store.settle('shop', [answered(store.reserve('shop', how).grants[0])]);
-  if (ordered) for (const route of routes) use(demand(EIGHT, route));
   const one = demand(EIGHT);
+  for (const route of routes) use(ordered ? demand(EIGHT, route) : one);
   return {
     run(ops) {
       for (let i = 0; i < ops; i++) use(one);

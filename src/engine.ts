@@ -3,7 +3,7 @@ import { Admission, type TargetQueue } from './admission.ts';
 import type { Call } from './call.ts';
 import type { Clock } from './clock.ts';
 import { egressKey } from './egress-key.ts';
-import { ClosedError, ConfigError, GatewayError, StoreError } from './errors.ts';
+import { ClosedError, GatewayError, StoreError } from './errors.ts';
 import { Events } from './events.ts';
 import { Exchange } from './exchange.ts';
 import { type Carrier, carrier } from './gateway/agents.ts';
@@ -13,8 +13,10 @@ import { Pool, type PoolRoute } from './gateway/pool.ts';
 import { probeEgress } from './gateway/probe.ts';
 import type { ResolvedOptions } from './options.ts';
 import { classifyOutcome, type ResponseFacts } from './outcome.ts';
+import { SessionBook } from './session-book.ts';
 import { Stats } from './stats.ts';
-import type { Outcome, Policy } from './store/store.ts';
+import type { Outcome } from './store/store.ts';
+import { policyOf } from './target/policy.ts';
 import type { Target } from './target/types.ts';
 import { invalid } from './validate.ts';
 
@@ -46,10 +48,10 @@ export class Engine {
   readonly stats: Stats = new Stats();
   readonly admission: Admission;
   readonly carriers: Carriers;
+  readonly sessions: SessionBook;
   readonly timeouts: ResolvedOptions['timeouts'];
   readonly exchanges: Set<Exchange> = new Set();
   private readonly pools = new Map<string, Pool>();
-  private readonly named = new Map<string, PoolRoute>();
   private readonly probes = new WeakMap<PoolRoute, Promise<void>>();
   private drained: (() => void) | undefined;
   /** Calls of fetch under way, between their exchanges too. */
@@ -74,6 +76,7 @@ export class Engine {
     });
     for (const pool of options.pools) this.pools.set(pool.name, new Pool(pool, clock, options.random));
     this.carriers = new Carriers(options.transport ?? ((route) => this.open(route)), MOST_CARRIERS);
+    this.sessions = new SessionBook(this);
   }
 
   /** Sends one request, paced. */
@@ -81,8 +84,7 @@ export class Engine {
     const exchange = new Exchange(this, call, options, handler);
     // The further hops and attempts of a call that was there before are part of what is drained.
     if (this.ended || (this.closed && call.attempts === 0)) {
-      handler.onRequestStart?.(undefined as never, null);
-      handler.onResponseError?.(undefined as never, new ClosedError());
+      exchange.turnAway(new ClosedError());
     } else exchange.start();
     return true;
   }
@@ -119,45 +121,6 @@ export class Engine {
       first ??= pool;
     }
     return first!;
-  }
-
-  /** The route of a session that requests name themselves; the same one until it expires. */
-  namedSession(url: string, id: string, tier: string | undefined, asked: string | undefined): PoolRoute {
-    const pool = this.poolFor(this.classify(url, tier), asked);
-    const key = `${pool.name}/${id}`;
-    let route = this.named.get(key);
-    if (route === undefined || route.closed || route.expiresAt <= this.clock.now()) {
-      if (route !== undefined) this.endSession(route);
-      for (const [other, old] of this.named) {
-        if (old.expiresAt > this.clock.now()) continue;
-        this.endSession(old);
-        this.named.delete(other);
-      }
-      route = this.openSession(pool, id);
-      this.named.set(key, route);
-    }
-    return route;
-  }
-
-  openSession(pool: Pool, id: string | undefined): PoolRoute {
-    if (this.closed) throw new ClosedError();
-    if (pool.options.rotation === 'per-request') {
-      throw new ConfigError(`session: expected a pool with sessions, got '${pool.name}', which rotates per request`, {
-        option: 'session.pool',
-      });
-    }
-    const route = pool.stick(id);
-    if (route.session !== undefined)
-      this.events.emit('session', { pool: pool.name, session: route.session, state: 'open' });
-    return route;
-  }
-
-  endSession(route: PoolRoute): void {
-    if (route.closed) return;
-    this.pool(route.pool).retire(route);
-    this.carriers.retire(route);
-    if (route.session !== undefined)
-      this.events.emit('session', { pool: route.pool, session: route.session, state: 'close' });
   }
 
   allPools(): IterableIterator<Pool> {
@@ -286,15 +249,4 @@ export class Engine {
       proxyTls: options.proxyTls,
     });
   }
-}
-
-function policyOf({ budget, rate, concurrency }: Target): Policy {
-  return {
-    limit: budget.limit,
-    windowMs: budget.windowMs,
-    spacingMs: budget.spacing === 'even' ? budget.windowMs / budget.limit : 0,
-    rate:
-      rate === undefined ? undefined : { limit: rate.limit, windowMs: rate.windowMs, burst: rate.burst ?? rate.limit },
-    concurrency,
-  };
 }

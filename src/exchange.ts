@@ -6,7 +6,7 @@ import type { Engine } from './engine.ts';
 import { GatewayError } from './errors.ts';
 import { isCallersFault } from './failure.ts';
 import type { Dial } from './gateway/dial.ts';
-import { parseRetryAfter } from './headers/retry-after.ts';
+import { retryAfterOf } from './headers/retry-after-of.ts';
 import { ANSWERED, DIALING, EgressRefused, OVER, Passage, SENT, WAITING } from './passage.ts';
 import { PendingController } from './pending-controller.ts';
 import type { Outcome } from './store/store.ts';
@@ -36,6 +36,12 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
 
   get answered(): boolean {
     return this.state === ANSWERED;
+  }
+
+  /** Ends before it began. The caller gets its handle all the same: fetch uses it whatever happens. */
+  turnAway(reason: Error): void {
+    this.handler.onRequestStart?.(this.controller, null);
+    if (this.state !== OVER) this.fail(reason);
   }
 
   /** Takes its place in the queue. The caller gets its handle first: from here on it may abort. */
@@ -201,9 +207,7 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
     const latencyMs = engine.clock.now() - this.sentAt;
     // The slowest lately: an old maximum fades, a new one counts at once.
     queue.slowestMs = Math.max(latencyMs, queue.slowestMs * 0.995);
-    const retryAfter = status >= 300 ? headers['retry-after'] : undefined;
-    const retryAfterMs =
-      retryAfter === undefined ? undefined : parseRetryAfter(String(retryAfter), engine.clock.wallNow());
+    const retryAfterMs = status >= 300 ? retryAfterOf(headers, engine.clock.wallNow()) : undefined;
     const url = `${this.options.origin}${this.options.path}`;
     const outcome = engine.outcomeOf({ url, method: this.options.method, status, headers });
     call.outcome = outcome;

@@ -3,7 +3,7 @@ import { type Dispatcher, type Response, fetch as undiciFetch } from 'undici';
 import { Call, type PaceOptions } from './call.ts';
 import { type Deadline, deadlineOf } from './deadline.ts';
 import type { Engine } from './engine.ts';
-import { ClosedError, RetriesExhaustedError } from './errors.ts';
+import { RetriesExhaustedError } from './errors.ts';
 import { isFatal, reveal } from './failure.ts';
 import type { PoolRoute } from './gateway/pool.ts';
 import { type Backoff, fullJitter } from './limits/backoff.ts';
@@ -74,7 +74,6 @@ export class Fetcher {
   private readonly budget: RetryBudget;
   /** Ends of the pauses between attempts. */
   private readonly pausing = new Set<() => void>();
-  private stopped = false;
 
   constructor(engine: Engine) {
     const { retry, clock, random } = engine.options;
@@ -97,9 +96,8 @@ export class Fetcher {
     return this.run(input, init, undefined, send, true);
   }
 
-  /** Ends the pauses between attempts: there will be no further ones. */
+  /** Ends the pauses between attempts: the engine is about to refuse further ones. */
   stop(): void {
-    this.stopped = true;
     for (const end of this.pausing) end();
   }
 
@@ -146,7 +144,6 @@ export class Fetcher {
     return pRetry(
       async () => {
         if (signal?.aborted) return new Failed(signal.reason);
-        if (this.stopped) return new Failed(new ClosedError());
         const ending = await this.attempt(run);
         if (ending instanceof TryAgain) throw ending;
         return ending;
@@ -242,6 +239,6 @@ export class Fetcher {
     if (pace.session === undefined) return undefined;
     const url = URL.parse(typeof input === 'object' && 'url' in input ? input.url : String(input));
     if (url === null || !/^https?:$/.test(url.protocol)) return undefined;
-    return this.engine.namedSession(url.href, pace.session, pace.tier, pace.pool);
+    return this.engine.sessions.byName(url.href, pace.session, pace.tier, pace.pool);
   }
 }

@@ -35,7 +35,7 @@ export class Session {
     this.#engine = engine;
     this.#fetcher = fetcher;
     this.#pool = pool;
-    this.#route = engine.openSession(pool, id);
+    this.#route = engine.sessions.open(pool, id);
     showAs(this, () => `Session { id: '${this.id}', egress: ${this.egress ?? 'unknown'} }`);
   }
 
@@ -59,15 +59,15 @@ export class Session {
   rotate(): void {
     if (this.#closed) throw new ClosedError('the session');
     const old = this.#route;
-    this.#route = this.#engine.openSession(this.#pool, undefined);
-    this.#engine.endSession(old);
+    this.#route = this.#engine.sessions.open(this.#pool, undefined);
+    this.#engine.sessions.end(old);
   }
 
   /** Gives the session up; requests on it come to their end. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#engine.endSession(this.#route);
+    this.#engine.sessions.end(this.#route);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

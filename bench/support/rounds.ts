@@ -15,8 +15,8 @@ export interface Timing {
   readonly ratio: number;
 }
 
-/** Longest time of one turn; how much work that is, each contender finds out while it warms up. */
-const TURN_MS = 120;
+/** About the time of one turn; how much work that is, each contender finds out while it warms up. */
+const TURN_MS = 80;
 
 /**
  * Times contenders in turn, round after round, each in a process of its own (`file` with name and setting as its arguments,
@@ -42,7 +42,7 @@ export function contend(contender: Contender): void {
   let ops = 16;
   answer(async (question: string) => {
     if (question === 'go') return (await time(contender, ops)) * 1e6;
-    for (let warm = 0; warm < 8; ) {
+    for (let warm = 0; warm < 6; ) {
       const ms = (await time(contender, ops)) * ops;
       if (ms < TURN_MS / 2) ops *= 2;
       else if (ms > TURN_MS * 2 && ops > 16) ops = Math.ceil(ops / 2);

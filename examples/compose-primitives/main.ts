@@ -40,7 +40,9 @@ async function get(path: string): Promise<number> {
 
 const started = performance.now();
 const statuses = await Promise.all(Array.from({ length: 16 }, (_, i) => get(`/item/${i}`)));
-console.log(`16 requests at 5 a second: ${statuses.join(' ')} in ${((performance.now() - started) / 1000).toFixed(2)} s`);
+console.log(
+  `16 requests at 5 a second: ${statuses.join(' ')} in ${((performance.now() - started) / 1000).toFixed(2)} s`,
+);
 console.log(`over budget, as the target counts: ${target.overBudget()}`);
 console.log('health:', health.stats());
 

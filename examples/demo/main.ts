@@ -50,7 +50,11 @@ row('pages fetched', (r) => `${r.pages} (${percent(r.pages / PAGES)})`);
 row('429 answers', (r) => String(r.limited));
 row('arrivals over budget, counted by the site', (r) => String(r.overBudget));
 row('pages a second', (r) => ((1000 * r.pages) / r.ms).toFixed(1));
-table.push(['share of the theoretical maximum', shareBefore === undefined ? '–' : percent(shareBefore), percent(share)]);
+table.push([
+  'share of the theoretical maximum',
+  shareBefore === undefined ? '–' : percent(shareBefore),
+  percent(share),
+]);
 row('tunnels opened', (r) => String(r.tunnels));
 row('bytes a page on the wire', (r) => String(Math.round(r.bytes / Math.max(1, r.pages))));
 console.log(`\n${table.toString()}\n`);

@@ -1,4 +1,4 @@
-import { ProxyAgent, fetch } from 'undici';
+import { fetch, ProxyAgent } from 'undici';
 import { crawl, openWorld, type Result } from './world.ts';
 
 /** The usual loop: a new session for every request, and up to three more tries when the site objects. */

@@ -46,7 +46,10 @@ export interface Result {
 }
 
 /** Runs `load` for every page, `CONCURRENCY` at a time; counts those it says it got. */
-export async function crawl(load: (page: number) => Promise<boolean>, progress: (done: number) => void): Promise<number> {
+export async function crawl(
+  load: (page: number) => Promise<boolean>,
+  progress: (done: number) => void,
+): Promise<number> {
   let next = 0;
   let done = 0;
   let got = 0;

@@ -20,6 +20,8 @@ await Promise.all(
     const response = await proxies.fetch(url);
     const body = await response.text();
     const { egress, waitedMs, attempts } = proxies.exchange(response)!;
-    console.log(`${response.status} ${url}: ${body.length} B from ${egress}, after ${Math.round(waitedMs)} ms, attempt ${attempts}`);
+    console.log(
+      `${response.status} ${url}: ${body.length} B from ${egress}, after ${Math.round(waitedMs)} ms, attempt ${attempts}`,
+    );
   }),
 );

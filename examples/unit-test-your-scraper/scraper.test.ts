@@ -20,7 +20,10 @@ test('gets every price, and the shop never sees one IP too often', async () => {
 
   const prices = await scrapePrices(proxies, 'http://shop.test', 20);
 
-  assert.deepEqual(prices, Array.from({ length: 20 }, (_, i) => i * 10));
+  assert.deepEqual(
+    prices,
+    Array.from({ length: 20 }, (_, i) => i * 10),
+  );
   assert.equal(shop.overBudget(), 0);
   assert.equal(shop.byStatus()[429] ?? 0, 0);
 });
@@ -29,7 +32,11 @@ test('survives a gateway that drops a third of its tunnels', async () => {
   await using shop = await mockTarget({ handler: page });
   await using gateway = await mockGateway({ exits: 3, seed: 3, hosts: { 'shop.test': new URL(shop.url).host } });
   gateway.fault({ kind: 'rst', probability: 0.33, times: 1000 });
-  await using proxies = new ProxyManager({ gateway: gateway.url, targets: [shopRule], retry: { baseMs: 10, capMs: 50 } });
+  await using proxies = new ProxyManager({
+    gateway: gateway.url,
+    targets: [shopRule],
+    retry: { baseMs: 10, capMs: 50 },
+  });
 
   const prices = await scrapePrices(proxies, 'http://shop.test', 10);
 

@@ -27,6 +27,18 @@ describe('close()', () => {
     await closeClean(proxies, { gateway, target });
   });
 
+  it('waits for a request that pauses between two attempts', async () => {
+    let broken = 1;
+    await using target = await mockTarget({ handler: () => (broken-- > 0 ? { status: 503 } : undefined) });
+    const proxies = pacedManager({ retry: { baseMs: 100, capMs: 100 }, random: () => 0.9 });
+    const pausing = new Promise((resolve) => proxies.on('retry', resolve));
+    const response = proxies.fetch(target.url);
+    await pausing;
+    await proxies.close();
+    expect((await response).status).toBe(200);
+    expect(target.arrivals).toHaveLength(2);
+  });
+
   it('lets those who wait for a permit have their turn', async () => {
     await using target = await mockTarget();
     const targets = [{ match: '127.0.0.1', budget: { limit: 1, windowMs: 100, spacing: 'burst' as const } }];
@@ -123,6 +135,7 @@ describe('close({ force: true })', () => {
       random: () => 0.9,
       pools: { direct: { direct: true } },
     });
+    const pausing = new Promise((resolve) => proxies.on('retry', resolve));
     const large = await proxies.fetch(`${target.url}/large`);
     const pending = {
       'under way': proxies.fetch('http://slow.test/'),
@@ -131,7 +144,7 @@ describe('close({ force: true })', () => {
       dialing: proxies.fetch('http://silent.test/'),
     };
     const failures = Promise.all(Object.values(pending).map(failureOf));
-    await target.arrived(3);
+    await Promise.all([target.arrived(3), pausing]);
     await eventually(() => gateway.log.some(({ host }) => host === 'silent.test:80')).toBe(true);
     const closing = when === 'at first' ? undefined : proxies.close();
     const startedAt = performance.now();

@@ -123,6 +123,7 @@ describe('the dispatcher', () => {
     const { dispatcher } = proxies;
     await new Promise<void>((resolve) => dispatcher.close(resolve));
     expect(await failureOf(request(URL_, { dispatcher }))).toBeInstanceOf(ClosedError);
+    expect(await failureOf(undiciFetch(URL_, { dispatcher }))).toMatchObject({ cause: { code: 'PACELINE_CLOSED' } });
     await dispatcher.destroy();
     await new Promise<void>((resolve) => dispatcher.destroy(null, resolve));
   });

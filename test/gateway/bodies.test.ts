@@ -27,14 +27,14 @@ const digestOf = (bytes: Uint8Array): string => createHash('sha256').update(byte
 async function aboutToBeRefused(): Promise<World> {
   const uploads: World['uploads'][number][] = [];
   const target = await mockTarget({
-    budget: { limit: 1, windowMs: 250 },
+    budget: { limit: 1, windowMs: 500 },
     handler: ({ method, body, headers }) => {
       if (method !== 'GET') uploads.push({ bytes: body.length, digest: digestOf(body), type: headers['content-type'] });
       return { body: 'ok' };
     },
   });
   const gateway = await mockGateway({ exits: 1, hosts: { 'shop.test': target.url } });
-  const proxies = pacedManager({ gateway: gateway.url, targets: shopBudget(1, 250) });
+  const proxies = pacedManager({ gateway: gateway.url, targets: shopBudget(1, 500) });
   await (await proxies.session().fetch('http://shop.test/')).text();
   let refused = 0;
   proxies.on('refuse', () => refused++);
@@ -59,7 +59,7 @@ async function* slowly(): AsyncGenerator<Uint8Array> {
   }
 }
 
-describe('after a refused exit', () => {
+describe.concurrent('after a refused exit', () => {
   it.each<[string, () => { body: unknown; duplex?: 'half' }]>([
     ['a buffer', () => ({ body: PAYLOAD })],
     ['a string', () => ({ body: PAYLOAD.toString('latin1') })],
@@ -90,7 +90,7 @@ describe('after a refused exit', () => {
   });
 });
 
-describe('undici.request through proxies.dispatcher, after a refused exit', () => {
+describe.concurrent('undici.request through proxies.dispatcher, after a refused exit', () => {
   it.each<[string, () => unknown]>([
     ['a string', () => PAYLOAD.toString('latin1')],
     ['a buffer', () => PAYLOAD],

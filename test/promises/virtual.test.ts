@@ -108,12 +108,21 @@ async function run(s: Scenario, extra: Partial<ProxyManagerOptions> = {}): Promi
       if (chance() < s.aborts) {
         clock.setTimeout(() => controller.abort(new Error('enough')), chance() * 3 * s.windowMs);
       }
-      const response = await proxies.fetch(`http://${i % 3 === 0 ? 'b' : 'a'}.test/${i}`, { signal: controller.signal });
+      const response = await proxies.fetch(`http://${i % 3 === 0 ? 'b' : 'a'}.test/${i}`, {
+        signal: controller.signal,
+      });
       await response.text();
     }),
   );
   const settled = await clock.runUntil(all, { maxMs: 30 * 86_400_000 });
-  const state = JSON.stringify((await proxies.stats()).targets, ['a.test', 'b.test', 'state', 'active', 'egresses', 'busy']);
+  const state = JSON.stringify((await proxies.stats()).targets, [
+    'a.test',
+    'b.test',
+    'state',
+    'active',
+    'egresses',
+    'busy',
+  ]);
   await clock.runUntil(proxies.close());
   // Answers to aborted requests may still be on their way.
   await clock.runUntilIdle(1e9);

@@ -126,12 +126,12 @@ export function startNginx(limits: Readonly<Record<string, { rate: string; optio
 /** squid as a forward proxy: users whose name begins with `user`, password `pass`; CONNECT to anywhere but `deniedPort`. */
 export function startSquid(deniedPort: number): Promise<RealServer> {
   return start('squid', async (directory, port) => {
-    const helper = join(directory, 'auth.sh');
+    const authenticator = join(directory, 'auth.sh');
     await writeFile(
-      helper,
+      authenticator,
       '#!/bin/sh\nwhile read -r user pass; do case "$user:$pass" in user*:pass) echo OK ;; *) echo ERR ;; esac; done\n',
     );
-    await chmod(helper, 0o755);
+    await chmod(authenticator, 0o755);
     await writeFile(
       join(directory, 'squid.conf'),
       `http_port 127.0.0.1:${port}
@@ -145,7 +145,7 @@ cache deny all
 netdb_filename none
 pinger_enable off
 shutdown_lifetime 0 seconds
-auth_param basic program ${helper}
+auth_param basic program ${authenticator}
 auth_param basic children 2
 auth_param basic realm paceline
 acl users proxy_auth REQUIRED
