@@ -77,6 +77,7 @@ export class ProxyManager {
   /**
    * A drop-in for the global fetch. Waits for a permit, sends, tries again where that makes sense.
    * After the last attempt a response is handed over as it is, as fetch does; an error is thrown.
+   * A body that is a stream is sent once; that of a Request is held up to 1 MiB, and can be sent again. `init.dispatcher` is refused.
    *
    * @throws {BudgetExceededError} when no slot comes within `pace.maxWaitMs`
    * @throws {GatewayError} when the gateway refuses for good · {RetriesExhaustedError} when every attempt failed

@@ -125,6 +125,18 @@ describe('a store that answers later', () => {
     expect(third.grant).toBeDefined();
   });
 
+  it('who is woken while it answers asks again', async () => {
+    const desk = new Desk({ policy: { limit: 1 }, store: afterMs(5) });
+    const first = desk.come();
+    await desk.clock.advance(10);
+    const second = desk.come();
+    await desk.clock.advance(6); // decided: all in flight; the answer is on its way
+    desk.store.inner.cancel('shop.test', [first.grant!]);
+    desk.admission.wake(first.queue);
+    await desk.clock.advance(14);
+    expect(second.at).toBe(30);
+  });
+
   it('gives up by the timer while the store does not answer', async () => {
     const desk = new Desk({ store: afterMs(1e6) });
     const client = desk.come({ maxWaitMs: 30 });
@@ -146,7 +158,7 @@ describe('a store that answers later', () => {
 
 describe('a store that fails', () => {
   it('on reserve, later: those who wait are refused with its error, the next are served again', async () => {
-    const desk = new Desk({ policy: { limit: 9 }, store: afterMs(5), pools: { pool: proxies(1, { concurrency: 2 }) } });
+    const desk = new Desk({ policy: { limit: 9 }, store: afterMs(5), pools: { pool: proxies(1, { concurrency: 1 }) } });
     const store = desk.store as LateStore;
     store.failure = new Error('gone away');
     const clients = [desk.come(), desk.come({ maxWaitMs: 1000 }), desk.come()];
@@ -163,6 +175,19 @@ describe('a store that fails', () => {
     const next = desk.come();
     await desk.clock.advance(20);
     expect(next.grant).toBeDefined();
+  });
+
+  it('on reserve, while the timer is set: it is set no longer', async () => {
+    const desk = new Desk({ policy: { limit: 1 }, store: afterMs(5) });
+    desk.come({ then: (client) => client.answer() });
+    await desk.clock.advance(20);
+    const client = desk.come();
+    await desk.clock.advance(20);
+    expect([client.waiting, desk.clock.pending]).toEqual([true, 1]);
+    (desk.store as LateStore).failure = new Error('gone away');
+    desk.admission.wake(client.queue);
+    await desk.clock.advance(5);
+    expect([client.waiting, desk.clock.pending]).toEqual([false, 0]);
   });
 
   it('on reserve, at once: the same', () => {

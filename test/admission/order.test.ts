@@ -170,6 +170,19 @@ describe('pools and targets', () => {
     expect(desk.store.reserves).toBeLessThan(30 * 2 + 30);
   });
 
+  it('who may go when the rate allows is not held up by those whose pool is full then', async () => {
+    const pools = { full: proxies(1, { concurrency: 1 }), free: proxies(1) };
+    const desk = new Desk({ policy: { limit: 9, rate: { limit: 10, windowMs: 100, burst: 1 } }, pools });
+    desk.come({ pool: 'free' });
+    const [held, goes] = [desk.come({ pool: 'full' }), desk.come({ pool: 'free' })];
+    const elsewhere = desk.come({ pool: 'full', target: 'other.test' });
+    await desk.clock.advance(10);
+    expect([held.waiting, goes.at]).toEqual([true, 10]);
+    elsewhere.answer();
+    await desk.clock.advance(10);
+    expect(held.at).toBe(20);
+  });
+
   it('who asked for a certain route waits for that one, and holds up nobody else', async () => {
     const desk = new Desk({ policy: { limit: 1 }, pools: { pool: proxies(3) } });
     const pin = desk.pool.stick('mine');

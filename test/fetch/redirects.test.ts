@@ -142,6 +142,15 @@ describe('the body of a redirect, which nobody reads,', () => {
     },
   );
 
+  it('may break off without harm to the hop that follows', async () => {
+    await using slow = await mockTarget({ latencyMs: 60 });
+    await using gateway = await mockGateway({ exits: 1, hosts: { 'a.test': a.url, 'b.test': slow.url } });
+    gateway.fault({ kind: 'drop', target: 'a.test', afterBytes: 70_000, reset: true });
+    await using proxies = pacedManager({ gateway: gateway.url, targets: EASY });
+    expect((await proxies.fetch('http://a.test/medium')).status).toBe(200);
+    expect([a.arrivals.length, slow.arrivals.length]).toEqual([1, 1]);
+  });
+
   it('is the caller’s with redirect: manual', async () => {
     await using gateway = await gatewayFor(1);
     await using proxies = pacedManager({ gateway: gateway.url, targets: EASY });

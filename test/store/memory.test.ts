@@ -81,12 +81,12 @@ describe('which egress, and when', () => {
   });
 
   it('never grants a route that was closed or has expired, though its egress is usable', () => {
-    const given = [storeRoute(1, { expiresAt: 50 }), storeRoute(2), storeRoute(3)];
+    const given = [...routes(6).map((route) => ({ ...route, expiresAt: 50 })), ...routes(12).slice(6)];
     const { clock, reserve, answer } = atStore(given, storePolicy({ limit: 1 }));
-    for (const grant of reserve(3).grants) answer(grant);
+    for (const grant of reserve(12).grants) answer(grant);
     clock.advanceSync(200);
-    given[1].closed = true;
-    expect(ids(reserve(3).grants)).toEqual(['pool/3']);
+    for (const route of given.slice(6, 11)) route.closed = true;
+    expect(ids(reserve(12).grants)).toEqual(['pool/12']);
   });
 
   it('lets one request try a route whose exit is about to be named, and all others once it is', () => {
@@ -124,6 +124,8 @@ describe('which egress, and when', () => {
       expect(reserve(1, ask('one')).grants).toEqual([]);
       answer(grant(ask('two')));
     }
+    clock.advanceSync(200);
+    expect(reserve(9, ask('two')).grants).toHaveLength(2);
   });
 });
 
@@ -732,6 +734,24 @@ describe('memory follows the work', () => {
     expect(egress('10.0.0.1')).toBeUndefined();
     expect(egress('10.0.0.2')).toBeDefined();
     expect(grant({ pin: storeRoute(4, { egress: '10.0.0.1' }) })).toMatchObject({ startInMs: 0 });
+  });
+
+  it('whether a cold egress has been forgotten makes no difference when another route leads to it', () => {
+    const run = (questions: number): string[] => {
+      const given = [storeRoute(1, { egress: '10.0.0.1' }), storeRoute(2, { egress: '10.0.0.2' })];
+      const { clock, reserve, answer, grant } = atStore(given, storePolicy({ limit: 1 }));
+      const [first, second] = reserve(2).grants;
+      answer(second);
+      clock.advanceSync(10);
+      answer(first);
+      given[0].closed = true;
+      clock.advanceSync(500);
+      for (let i = 0; i < questions; i++) reserve(0);
+      const again = storeRoute(3, { egress: '10.0.0.1' });
+      grant({ offer: offerOf([again], clock), patienceMs: -1000 });
+      return ids(reserve(2, { offer: undefined }).grants);
+    };
+    expect(run(20)).toEqual(run(0));
   });
 
   it('keeps as many egresses as there are sessions, however many came and went', () => {

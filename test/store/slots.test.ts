@@ -54,7 +54,7 @@ describe('SlotTable', () => {
   it('agrees with a list of releases: take, cool (also late), give back, cooldown, other limits and windows, reuse', () => {
     const limits = fc.constantFrom(1, 2, 3, 8, 9, 20, Infinity);
     fc.assert(
-      fc.property(limits, fc.array(step, { maxLength: 200 }), (limit, steps) => {
+      fc.property(limits, fc.array(step, { maxLength: 200, size: 'max' }), (limit, steps) => {
         const table = new SlotTable(limit, 100);
         const rule: { -readonly [K in keyof SlotRule]: SlotRule[K] } = { limit, windowMs: 100 };
         let records: Record[] = [];
@@ -162,14 +162,40 @@ describe('SlotTable', () => {
 
   it('starts to count when a limit comes where there was none', () => {
     const table = new SlotTable(Infinity, 100);
-    const [one, other] = [table.allocate(1), table.allocate(1)];
-    table.limit = 1;
-    for (const egress of [one, other]) {
-      table.take(egress, 0);
-      table.cool(egress, 0);
+    const egresses = [table.allocate(1), table.allocate(1), table.allocate(1)];
+    table.limit = 2;
+    for (const at of [10, 20]) {
+      for (const egress of egresses) {
+        table.take(egress, 0);
+        table.cool(egress, at);
+      }
     }
-    expect(table.usableAt(one, 0)).toBe(100);
-    expect(table.usableAt(other, 0)).toBe(100);
+    for (const egress of egresses) {
+      expect(table.usableAt(egress, 20)).toBe(110);
+      expect(table.spacedUntil(egress)).toBe(0);
+      expect([table.free(egress, 110), table.free(egress, 120)]).toEqual([1, 2]);
+    }
+  });
+
+  it('keeps the order of releases when it makes room for more of them', () => {
+    for (const limit of [9, 20, 100]) {
+      const table = new SlotTable(limit, 100);
+      const egresses = [table.allocate(1), table.allocate(1)];
+      const cool = (at: number): void => {
+        for (const egress of egresses) {
+          table.take(egress, 0);
+          table.cool(egress, at);
+        }
+      };
+      for (let at = 0; at < 8; at++) cool(at);
+      // Five of the first eight are free again; then all the slots are used.
+      for (const egress of egresses) expect(table.free(egress, 104)).toBe(limit - 3);
+      for (let i = 0; i < limit - 3; i++) cool(105 + i / 1000);
+      for (const egress of egresses) {
+        const free = [104.9, 105, 106, 107, 204.9, 300].map((now) => table.free(egress, now));
+        expect(free).toEqual([0, 1, 2, 3, 3, limit]);
+      }
+    }
   });
 
   it('an egress without a budget of its own remembers no releases, however many', () => {
