@@ -100,12 +100,18 @@ function socksAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
 }
 
 function directAgent(options: CarrierOptions): Dispatcher {
-  const connect = connectorTo(options, undefined);
+  const tcp = connectorTo(options, undefined);
+  const secure = tlsThroughTunnels(options);
   const open: OpenTunnel = (params, dial, callback) => {
     // There is no gateway: whatever fails here is between us and the target.
     dial.answered(200, {});
-    const socket = connect(params as never, callback as never) as unknown;
-    if (socket !== undefined) dial.opened(socket as never);
+    // TLS on top of a socket of our own, as through a tunnel: only that one counts what goes over the wire.
+    const place = { ...params, protocol: 'http:', port: portOf(params), servername: undefined };
+    const socket = tcp(place as never, (error, opened) => {
+      if (error !== null) callback(error);
+      else secure(params, dial, opened as Socket, callback);
+    }) as unknown;
+    if (socket !== undefined) dial.opened(socket as Socket);
   };
   return new Agent({
     allowH2: false,

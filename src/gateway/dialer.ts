@@ -1,7 +1,6 @@
 import http, { type IncomingHttpHeaders } from 'node:http';
-import https from 'node:https';
-import { isIP, type Socket } from 'node:net';
-import type { ConnectionOptions } from 'node:tls';
+import net, { isIP, type Socket } from 'node:net';
+import tls, { type ConnectionOptions } from 'node:tls';
 import { GatewayError, type GatewayErrorKind } from '../errors.ts';
 import type { Dial } from './dial.ts';
 import { cachedLookup } from './dns.ts';
@@ -25,25 +24,21 @@ export function httpDialer(proxy: ProxyEndpoint, pool: string, proxyTls: Connect
         const headers: Record<string, string> = { host: authority, 'proxy-connection': 'keep-alive' };
         if (authorization !== undefined) headers['proxy-authorization'] = authorization;
         const options = {
-          // Else node would take the target's name from the Host header. An address is no name, and may not be sent as one.
-          ...(proxy.protocol === 'https:'
-            ? { servername: isIP(proxy.hostname) ? '' : proxy.hostname, ...proxyTls }
-            : undefined),
           method: 'CONNECT',
           hostname: proxy.hostname,
           port: proxy.port,
           path: authority,
           headers,
-          agent: false,
           lookup: cachedLookup,
+          // Neither pooled nor node's own: the raw socket is ours from the start, and counts what goes over the wire.
+          createConnection: () => dialTo(proxy, proxyTls, dial),
         };
-        const request = proxy.protocol === 'https:' ? https.request(options) : http.request(options);
+        const request = http.request(options);
         const fail = (error: unknown): void => {
           request.destroy();
           reject(error);
         };
         dial.onAbort(fail);
-        request.once('socket', (socket) => dial.opened(socket as Socket));
         request.once('error', (cause: NodeJS.ErrnoException) => reject(dialFailure(cause, proxy, pool)));
         request.once('connect', (response, socket: Socket, head) => {
           const status = response.statusCode ?? 0;
@@ -60,6 +55,16 @@ export function httpDialer(proxy: ProxyEndpoint, pool: string, proxyTls: Connect
         request.end();
       }),
   };
+}
+
+/** A socket to the proxy, with TLS on top where it is an https:// one. */
+function dialTo(proxy: ProxyEndpoint, proxyTls: ConnectionOptions | undefined, dial: Dial): Socket {
+  const raw = net.connect({ host: proxy.hostname, port: proxy.port, lookup: cachedLookup, autoSelectFamily: true });
+  dial.opened(raw);
+  if (proxy.protocol !== 'https:') return raw;
+  // An address is no name, and may not be sent as one.
+  const servername = isIP(proxy.hostname) ? '' : proxy.hostname;
+  return tls.connect({ servername, host: proxy.hostname, ALPNProtocols: ['http/1.1'], ...proxyTls, socket: raw });
 }
 
 /** What a CONNECT status says of the gateway. 407 is also what quota exhaustion looks like; the provider's code tells. */
