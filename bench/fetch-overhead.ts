@@ -9,7 +9,7 @@ import { figure, median, percent, table, times, verdicts } from './support/repor
 import { servers } from './support/servers.ts';
 
 const CONCURRENCY = [1, 50, 500];
-const ROUNDS = 15;
+const ROUNDS = 12;
 const WARM_UP_MS = 80;
 const ROUND_MS = 350;
 const GOAL = 0.95;

@@ -3,7 +3,7 @@ import type { Outcome } from './store/store.ts';
 
 /** How one request wants to be paced: `fetch(url, { pace: { … } })`. */
 export interface PaceOptions {
-  /** Id of a session to stay on: 1 to 64 of A–Z a–z 0–9 . _ ~ - */
+  /** Id of a session to stay on: 1 to 64 of A–Z a–z 0–9 */
   readonly session?: string;
   /** Tier instead of the rule's. Requests of a target under different tiers are counted apart. */
   readonly tier?: string;

@@ -52,6 +52,7 @@ export class Engine {
   readonly timeouts: ResolvedOptions['timeouts'];
   readonly exchanges: Set<Exchange> = new Set();
   private readonly pools = new Map<string, Pool>();
+  private readonly retiered = new WeakMap<Target, Map<string, Target>>();
   private readonly probes = new WeakMap<PoolRoute, Promise<void>>();
   private drained: (() => void) | undefined;
   /** Calls of fetch under way, between their exchanges too. */
@@ -101,8 +102,21 @@ export class Engine {
   }
 
   classify(url: string, tier: string | undefined): Target {
-    if (tier === undefined) return this.options.classifier.classify(url);
-    return this.options.tiers(tier).classify(url);
+    const target = this.options.classifier.classify(url);
+    if (tier === undefined) return target;
+    // Another tier's budget, under the rule's other limits.
+    let others = this.retiered.get(target);
+    if (others === undefined) {
+      others = new Map();
+      this.retiered.set(target, others);
+    }
+    let other = others.get(tier);
+    if (other === undefined) {
+      const { budget, poolType, tier: name } = this.options.tiers(tier).classify(url);
+      other = Object.freeze({ ...target, tier: name, budget, poolType });
+      others.set(tier, other);
+    }
+    return other;
   }
 
   pool(name: string, option = 'pace.pool'): Pool {

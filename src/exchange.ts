@@ -222,7 +222,7 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
 
   private report(outcome: Outcome, status: number | undefined, latencyMs: number): void {
     const { engine, target, pool, route, grant } = this;
-    engine.stats.settled(target.name, pool.name, grant.egress, outcome, latencyMs, this.waitedMs);
+    engine.stats.settled(this.queue.key, pool.name, grant.egress, outcome, latencyMs, this.waitedMs);
     if (!engine.events.wants('settle')) return;
     engine.events.emit('settle', {
       target: target.name,
@@ -254,7 +254,7 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
       const { sent, received } = this.bytes();
       call.bytesSent += sent;
       call.bytesReceived += received;
-      engine.stats.transferred(this.target.name, this.pool.name, sent, received);
+      engine.stats.transferred(this.queue.key, this.pool.name, sent, received);
       this.counted?.count();
     }
     this.releaseTunnel();

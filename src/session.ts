@@ -9,7 +9,7 @@ import type { FetchInit, FetchInput } from './manager.ts';
 
 /** Options of {@link ProxyManager.session}. */
 export interface SessionOptions {
-  /** Id at the gateway: 1 to 64 of A–Z a–z 0–9 . _ ~ - @default a random one */
+  /** Id at the gateway: 1 to 64 of A–Z a–z 0–9 @default a random one */
   readonly id?: string;
   /** @default the first pool */
   readonly pool?: string;

@@ -45,13 +45,16 @@ export class ProxyEndpoint {
 const DEFAULT_PORTS = { 'http:': 80, 'https:': 443, 'socks5:': 1080 } as const;
 const PLACEHOLDER = /\{([A-Za-z][A-Za-z0-9_]*)\}/g;
 
-/** Session ids that pass every provider's user-name syntax, and no more: nothing that could end the credentials or a header. */
-const SESSION_ID = /^[A-Za-z0-9._~-]{1,64}$/;
+/**
+ * Session ids that pass every provider's syntax, and no more: nothing that could end the credentials or a header, nor the
+ * `-`, `_`, `.` or `;` by which gateways tell a user name's parts apart: `shop-1` and `shop-2` would both be session `shop`.
+ */
+const SESSION_ID = /^[A-Za-z0-9]{1,64}$/;
 
 /** Checks an id that came from the caller. */
 export function checkSessionId(option: string, id: unknown): string {
   if (typeof id !== 'string' || !SESSION_ID.test(id)) {
-    throw invalid(option, '1 to 64 of A–Z a–z 0–9 . _ ~ -', id);
+    throw invalid(option, '1 to 64 of A–Z a–z 0–9', id);
   }
   return id;
 }
