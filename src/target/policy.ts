@@ -7,8 +7,7 @@ export function policyOf({ budget, rate, concurrency }: Target): Policy {
     limit: budget.limit,
     windowMs: budget.windowMs,
     spacingMs: budget.spacing === 'even' ? budget.windowMs / budget.limit : 0,
-    rate:
-      rate === undefined ? undefined : { limit: rate.limit, windowMs: rate.windowMs, burst: rate.burst ?? rate.limit },
+    rate: rate === undefined ? undefined : { limit: rate.limit, windowMs: rate.windowMs, burst: rate.burst ?? 1 },
     concurrency,
   };
 }

@@ -32,7 +32,10 @@ export interface Rate {
   readonly limit: number;
   /** Milliseconds, > 0. */
   readonly windowMs: number;
-  /** How many at once, an integer from 1 to `limit`. */
+  /**
+   * How many may go at once, an integer from 1 to `limit`. No window may ever hold more than `limit`, so a burst of b leaves
+   * a steady `limit` − b + 1 a window. @default 1: evenly, at the full rate
+   */
   readonly burst?: number;
 }
 
