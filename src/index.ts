@@ -5,8 +5,12 @@ export { seededRandom, systemClock } from './clock.ts';
 export { egressKey } from './egress-key.ts';
 export * from './errors.ts';
 export type { PacelineEventName, PacelineEvents } from './events.ts';
+export type { Carrier } from './gateway/agents.ts';
+export type { Dial } from './gateway/dial.ts';
+export type { PoolRoute } from './gateway/pool.ts';
 export type { EgressOptions, PoolOptions } from './gateway/pool-options.ts';
 export type { GatewayFunction, GatewayParams } from './gateway/template.ts';
+export type { Gate, TunnelClient } from './gateway/tunnels.ts';
 export { type QuotaSpacing, type QuotaSpacingOptions, quotaSpacing } from './headers/quota-spacing.ts';
 export { parseRateLimit } from './headers/rate-limit.ts';
 export type { RateLimitInfo } from './headers/rate-limit-info.ts';
@@ -47,7 +51,7 @@ export {
   ProxyManager,
   type TargetStats,
 } from './manager.ts';
-export type { ProxyManagerOptions, RetryOptions, TimeoutOptions } from './options.ts';
+export type { ProxyManagerOptions, RetryOptions, TimeoutOptions, Transport } from './options.ts';
 export { type Classify, classifyOutcome, needsBody, type ResponseFacts } from './outcome.ts';
 export type { Session, SessionOptions } from './session.ts';
 export type { LatencyStats, TrafficStats } from './stats.ts';

@@ -31,6 +31,7 @@ export class Session {
   #route: PoolRoute;
   #closed = false;
 
+  /** @internal Sessions are opened by `ProxyManager.session`. */
   constructor(engine: Engine, fetcher: Fetcher, pool: Pool, id: string | undefined) {
     this.#engine = engine;
     this.#fetcher = fetcher;

@@ -60,7 +60,7 @@ export interface Demand {
   readonly patienceMs: number;
   /** How far ahead a permit may be booked, in milliseconds. */
   readonly horizonMs: number;
-  /** A permit that is not settled by then counts as sent and lost, in milliseconds from the grant. */
+  /** A permit that is not settled by then counts as sent and lost, in milliseconds from its start: whatever is asked after that finds it gone. */
   readonly deadlineMs: number;
 }
 
@@ -68,7 +68,7 @@ export interface Demand {
 export interface Grant {
   readonly target: string;
   readonly route: Route;
-  /** Key of the egress whose slot it holds. */
+  /** Key of the egress whose slot it holds; the store changes it when it binds the permit to another one. */
   readonly egress: string;
   /** Milliseconds from the answer until the request may leave; 0 = now. */
   readonly startInMs: number;
@@ -79,7 +79,7 @@ export type Limiting = 'budget' | 'rate' | 'concurrency' | 'cooldown';
 
 export interface Reservation {
   readonly grants: readonly Grant[];
-  /** When asking again can help, in milliseconds; `Infinity`: only after something was settled. */
+  /** When asking again can help, in milliseconds; `Infinity`: only after something was settled, or lost. */
   readonly retryInMs: number;
   readonly limiting: Limiting | undefined;
 }
@@ -121,7 +121,7 @@ export interface Binding {
   readonly ok: boolean;
   /** When the real egress is usable again, in milliseconds, when it is not now. */
   readonly retryInMs: number;
-  /** Another live route already leads to the same egress. */
+  /** Another live route of the same pool already leads to the same egress. */
   readonly duplicate: boolean;
 }
 

@@ -742,6 +742,7 @@ describe('memory follows the work', () => {
       answer(grant());
       clock.advanceSync(10);
       answer(grant({ pin: storeRoute(2, { egress: '10.0.0.1' }) }));
+      for (let i = 10; i < 30; i++) grant({ pin: storeRoute(i) });
       clock.advanceSync(500);
       for (let i = 0; i < questions; i++) reserve(0);
       // pool/1 is the longer idle, if anybody remembers.

@@ -53,8 +53,11 @@ export class ReferenceStore {
 
   /** `chosen`: what the store under test took; where several are equally good, its choice is as good as any. */
   reserve(demand: Demand, now: number, chosen: readonly string[]) {
-    const { policy, pin } = demand;
-    const { rate } = policy;
+    const {
+      policy,
+      policy: { rate },
+      pin,
+    } = demand;
     this.expire(now);
     const changed = policy.limit !== this.policy?.limit || policy.windowMs !== this.policy.windowMs;
     this.policy = policy;
@@ -119,11 +122,10 @@ export class ReferenceStore {
     const cooldowns: [string, number][] = [];
     for (const { grant: permit, outcome, retryAfterMs, graceMs, end } of reports) {
       if (permit.state === 'held') {
-        const { egress } = permit;
         const forMs = retryAfterMs ?? (outcome === 'rate-limited' ? this.policy.windowMs : 0);
         if (forMs > 0) {
-          egress.cooldown(now + forMs);
-          cooldowns.push([egress.key, forMs]);
+          permit.egress.cooldown(now + forMs);
+          cooldowns.push([permit.egress.key, forMs]);
         }
         this.cool(permit, now + graceMs, 'cooling', now);
       }
