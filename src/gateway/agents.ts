@@ -8,10 +8,11 @@ import { type Dialer, httpDialer } from './dialer.ts';
 import { type Connect, lostTunnel, type OpenTunnel, type TunnelSettings } from './dialing.ts';
 import { socksDialer } from './socks.ts';
 import type { ProxyEndpoint } from './template.ts';
-import { type Gate, kGate, OriginTunnels } from './tunnels.ts';
+import { type Gate, type GatedOptions, kGate, OriginTunnels } from './tunnels.ts';
 
 /** What carries the requests of one route. */
 export interface Carrier {
+  /** `options` are the carrier's own, to be changed as it likes. */
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler, gate: Gate): boolean;
   destroy(): Promise<void>;
 }
@@ -36,8 +37,11 @@ export function carrier(proxy: ProxyEndpoint | undefined, options: CarrierOption
 
 function gated(agent: Dispatcher): Carrier {
   return {
-    dispatch: (options, handler, gate) =>
-      agent.dispatch({ ...options, [kGate]: gate } as Dispatcher.DispatchOptions, handler),
+    dispatch(options, handler, gate) {
+      // The options are a copy made for this dispatch; undici's dispatchers carry the gate along as they copy them.
+      (options as GatedOptions)[kGate] = gate;
+      return agent.dispatch(options, handler);
+    },
     destroy: () => agent.destroy(),
   };
 }
