@@ -173,7 +173,16 @@ function cycle<T>(items: readonly T[]): () => T {
 
 function waiter(granted: (grant: Grant) => void): Waiter {
   const nowhere = { before: undefined, after: undefined, level: undefined, lane: undefined };
-  return { ...nowhere, priority: 0, queuedAt: 0, giveUpAt: Infinity, giveUpTimer: undefined, granted, refused: fail };
+  return {
+    ...nowhere,
+    priority: 0,
+    queuedAt: 0,
+    giveUpAt: Infinity,
+    maxWaitMs: Infinity,
+    giveUpTimer: undefined,
+    granted,
+    refused: fail,
+  };
 }
 
 function fail(error: unknown): never {

@@ -72,6 +72,7 @@ function admission(): Wait {
       lane: undefined,
       queuedAt: 0,
       giveUpAt: Infinity,
+      maxWaitMs: Infinity,
       giveUpTimer: undefined,
       granted,
       refused: fail,

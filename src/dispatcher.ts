@@ -1,4 +1,4 @@
-import { Dispatcher } from 'undici';
+import { Dispatcher, Dispatcher1Wrapper } from 'undici';
 import { Call } from './call.ts';
 import type { Engine } from './engine.ts';
 import { showAs } from './inspect.ts';
@@ -21,7 +21,9 @@ export class PacedDispatcher extends Dispatcher {
   }
 
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
-    return this.engine.dispatch(new Call({}, undefined, false), options, handler);
+    // The fetch of Node 22 and 24 speaks an older undici's handler interface.
+    const spoken = typeof handler.onRequestStart === 'function' ? handler : adapted(handler);
+    return this.engine.dispatch(new Call({}, undefined, false), options, spoken);
   }
 
   override close(): Promise<void>;
@@ -43,4 +45,11 @@ function finish(ended: Promise<void>, callback: (() => void) | undefined): Promi
   if (callback === undefined) return ended;
   ended.then(callback, callback);
   return undefined;
+}
+
+function adapted(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler {
+  const { wrapHandler } = Dispatcher1Wrapper as unknown as {
+    wrapHandler(handler: Dispatcher.DispatchHandler): Dispatcher.DispatchHandler;
+  };
+  return wrapHandler(handler);
 }

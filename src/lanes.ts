@@ -13,6 +13,8 @@ export interface Waiter extends ListedWaiter {
   queuedAt: number;
   /** When it gives up, on the clock; `Infinity` = never. */
   giveUpAt: number;
+  /** The longest wait it was asked for with, in milliseconds. */
+  readonly maxWaitMs: number;
   giveUpTimer: TimerHandle | undefined;
   /** Called at most once a wait, synchronously: the request may leave now. */
   granted(grant: Grant): void;
@@ -93,7 +95,7 @@ export class Lane {
   refuseIfLate(waiter: Waiter): boolean {
     const { dueAt, pool, queue } = this;
     if (dueAt === Infinity || dueAt <= waiter.giveUpAt || (this.pin === undefined && pool.trying)) return false;
-    const maxWaitMs = waiter.giveUpAt - waiter.queuedAt;
+    const { maxWaitMs } = waiter;
     this.remove(waiter);
     waiter.refused(new BudgetExceededError({ target: queue.key, waitMs: dueAt - this.clock.now(), maxWaitMs }));
     return true;

@@ -50,6 +50,7 @@ export abstract class Passage implements Gate, Waiter {
   level: Level | undefined;
   queuedAt = 0;
   giveUpAt: number = Infinity;
+  maxWaitMs: number = Infinity;
   giveUpTimer: TimerHandle | undefined;
 
   constructor(engine: Engine, call: Call, options: Dispatcher.DispatchOptions) {
@@ -79,8 +80,8 @@ export abstract class Passage implements Gate, Waiter {
     call.target = this.target.name;
     call.tier = this.target.tier;
     this.queuedAt = engine.clock.now();
-    const maxWaitMs = Math.min(call.pace.maxWaitMs ?? Infinity, engine.timeouts.queueMs ?? Infinity);
-    this.giveUpAt = this.queuedAt + maxWaitMs;
+    this.maxWaitMs = Math.min(call.pace.maxWaitMs ?? Infinity, engine.timeouts.queueMs ?? Infinity);
+    this.giveUpAt = this.queuedAt + this.maxWaitMs;
     engine.admission.take(this, this.queue, this.pool, call.pin, false);
   }
 

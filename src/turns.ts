@@ -175,7 +175,7 @@ export class Turns {
     if (grants.length === count) return true;
     if (failure !== undefined) lane.refuseAll(failure);
     lane.targetBound = limiting === 'rate' || limiting === 'concurrency';
-    const grows = lane.pin === undefined && !lane.targetBound && pool.mints;
+    const grows = lane.pin === undefined && !lane.targetBound && pool.hasOthers;
     lane.heldBack = grows && lane.isHeldBack;
     if (grows) this.growing.add(lane);
     else this.growing.delete(lane);

@@ -65,7 +65,7 @@ export class Pool {
   /** How well budgets hold here; see `PoolStats.egress`. */
   get certainty(): 'verified' | 'assumed' | 'pool' {
     const { way, rotation, poolSize } = this.options;
-    if (way.kind !== 'gateway') return 'verified';
+    if (way.kind === 'direct') return 'verified';
     if (rotation === 'per-request') return poolSize === undefined ? 'verified' : 'pool';
     return this.seen && !this.unseen ? 'verified' : 'assumed';
   }
@@ -226,7 +226,7 @@ export class Pool {
       trial: false,
       closed: false,
       endpoint,
-      verified: fixed !== undefined && this.options.probeUrl === undefined,
+      verified: endpoint === undefined,
       probed: undefined,
     };
   }

@@ -1,5 +1,4 @@
 import type { Random } from '../clock.ts';
-import { egressKey } from '../egress-key.ts';
 import type { Route } from '../store/store.ts';
 import type { ProxyEndpoint } from './template.ts';
 
@@ -23,8 +22,10 @@ export function newSessionId(random: Random): string {
   return id;
 }
 
-/** A proxy named by address leaves from it, unless a header or probe says otherwise; one named by host may be a gateway with a port an exit. */
-export function staticEgress(endpoint: ProxyEndpoint): string {
-  const key = egressKey(endpoint.hostname);
-  return key === endpoint.hostname && !/^\d+\.\d+\.\d+\.\d+$/.test(key) ? `${endpoint.hostname}:${endpoint.port}` : key;
+/**
+ * One proxy of a list, one exit: assumed, unless a header or a probe names it. By host and port, because providers
+ * give one host's ports an exit each.
+ */
+export function staticEgress({ hostname, port }: ProxyEndpoint): string {
+  return `${hostname.toLowerCase()}:${port}`;
 }

@@ -109,6 +109,7 @@ export class Client implements Waiter {
   readonly priority: number;
   readonly queuedAt: number;
   readonly giveUpAt: number;
+  readonly maxWaitMs: number;
   readonly pool: Pool;
   readonly queue: TargetQueue;
   lane: Lane | undefined;
@@ -132,7 +133,8 @@ export class Client implements Waiter {
     this.queue = queue;
     this.priority = wish.priority ?? 0;
     this.queuedAt = desk.clock.now();
-    this.giveUpAt = this.queuedAt + (wish.maxWaitMs ?? Infinity);
+    this.maxWaitMs = wish.maxWaitMs ?? Infinity;
+    this.giveUpAt = this.queuedAt + this.maxWaitMs;
   }
 
   get waiting(): boolean {
