@@ -9,8 +9,8 @@ import { showAs } from './inspect.ts';
  */
 export class PacedDispatcher extends Dispatcher {
   // No #private fields: undici's compose() puts a proxy in front of a dispatcher, which cannot reach them.
-  private readonly engine!: Engine;
-  private readonly end!: (force: boolean) => Promise<void>;
+  declare private readonly engine: Engine;
+  declare private readonly end: (force: boolean) => Promise<void>;
 
   constructor(engine: Engine, end: (force: boolean) => Promise<void>) {
     super();
@@ -18,6 +18,10 @@ export class PacedDispatcher extends Dispatcher {
     Object.defineProperty(this, 'engine', { value: engine });
     Object.defineProperty(this, 'end', { value: end });
     showAs(this, () => 'PacedDispatcher {}');
+  }
+
+  toJSON(): object {
+    return {};
   }
 
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {

@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import { ClosedError, type ProxyManager } from 'paceline';
+import { ClosedError, ProxyManager } from 'paceline';
 import { type MockGateway, type MockTarget, mockGateway, mockTarget } from 'paceline/testing';
 import {
   Agent,
@@ -142,4 +142,12 @@ describe('the dispatcher', () => {
       Object.getPrototypeOf(Object.getPrototypeOf(Agent.prototype)),
     );
   });
+});
+
+it('shows nothing of the manager when it is printed, spread or turned into JSON', async () => {
+  const proxies = new ProxyManager({ headers: { authorization: 'Bearer hidden' } });
+  const { dispatcher } = proxies;
+  expect(JSON.stringify([dispatcher, { ...dispatcher }])).not.toContain('hidden');
+  expect(Object.keys(dispatcher)).not.toContain('engine');
+  await proxies.close();
 });
