@@ -86,7 +86,7 @@ function admitting(egresses: number): Contender {
   const pool = new Pool(options, systemClock, Math.random);
   const listener = { verdicts() {}, storeFailed: fail };
   const admission = new Admission(fastStore(), systemClock, 60_000, listener);
-  const queue = admission.queue('shop', () => EIGHT);
+  const queue = admission.queue('shop', () => ({ policy: EIGHT, pool }));
   const granted = (grant: Grant): void => {
     admission.settle(queue, answered(grant));
     admission.finished(queue, pool);
@@ -176,6 +176,9 @@ function waiter(granted: (grant: Grant) => void): Waiter {
   return {
     ...nowhere,
     priority: 0,
+    cost: 1,
+    applies: undefined,
+    free: true,
     queuedAt: 0,
     giveUpAt: Infinity,
     maxWaitMs: Infinity,

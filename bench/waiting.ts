@@ -56,8 +56,8 @@ function admission(): Wait {
   };
   const waiting = new Admission(memoryStore(), systemClock, 60_000, { verdicts() {}, storeFailed: fail });
   const rate = { limit: A_SECOND, windowMs: 1_000, burst: BURST };
-  const policy = { limit: 100_000, windowMs: 1_000, spacingMs: 0, rate, concurrency: undefined };
-  const queue = waiting.queue('shop', () => policy);
+  const policy = { limit: 100_000, windowMs: 1_000, spacingMs: 0, rates: [rate], concurrency: undefined };
+  const queue = waiting.queue('shop', () => ({ policy, pool }));
   return (go) => {
     const granted = (grant: Grant): void => {
       waiting.settle(queue, answered(grant));
@@ -66,6 +66,9 @@ function admission(): Wait {
     };
     const waiter: Waiter = {
       priority: 0,
+      cost: 1,
+      applies: undefined,
+      free: true,
       before: undefined,
       after: undefined,
       level: undefined,

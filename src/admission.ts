@@ -1,8 +1,10 @@
 import type { Clock } from './clock.ts';
-import { ClosedError, QueueTimeoutError } from './errors.ts';
+import { ClosedError, QueueTimeoutError, StoreError } from './errors.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
+import type { Ladder } from './ladder.ts';
 import { Lane, TargetQueue, type Waiter } from './lanes.ts';
-import type { Awaitable, Binding, Grant, Policy, Report, Store } from './store/store.ts';
+import { isLater } from './store/answers.ts';
+import type { Awaitable, Binding, Grant, Policy, Report, Store, Verdict } from './store/store.ts';
 import { type AdmissionListener, Turns } from './turns.ts';
 
 export type { Lane, TargetQueue, Waiter } from './lanes.ts';
@@ -40,14 +42,19 @@ export class Admission {
     return sum;
   }
 
-  queue(key: string, policy: () => Policy): TargetQueue {
+  queue(key: string, make: () => { policy: Policy; pool: Pool; ladder?: Ladder | undefined }): TargetQueue {
     let queue = this.queues.get(key);
     if (queue === undefined) {
-      queue = new TargetQueue(key, policy());
+      const { policy, pool, ladder } = make();
+      queue = new TargetQueue(key, policy, pool, ladder);
       if (this.queues.size >= this.forgetAt) this.forgetIdle();
       this.queues.set(key, queue);
     }
     return queue;
+  }
+
+  known(key: string): TargetQueue | undefined {
+    return this.queues.get(key);
   }
 
   /** Queues a request; with `front`, before all others of its priority. */
@@ -56,7 +63,7 @@ export class Admission {
       waiter.refused(new ClosedError());
       return;
     }
-    const lane = this.lane(queue, pool, pin);
+    const lane = this.lane(queue, pool, pin, waiter.applies);
     lane.add(waiter, front);
     // Behind others, or before an instant already known, there is nothing new to ask; unless the pool grows for so many.
     const { waiters } = lane;
@@ -75,12 +82,25 @@ export class Admission {
 
   /** Moves a permit to the exit its tunnel really has, or takes it back. */
   bind(grant: Grant, egress: string): Awaitable<Binding> {
-    const binding = this.store.bind(grant.target, grant, egress);
+    let binding: Awaitable<Binding>;
+    try {
+      binding = this.store.bind(grant.target, grant, egress);
+    } catch (error) {
+      throw this.failed(error);
+    }
     const { pool } = grant.route;
+    if (isLater(binding)) {
+      binding = binding.then(
+        (bound) => bound,
+        (error) => {
+          throw this.failed(error);
+        },
+      );
+    }
     if (!this.turns.isShort(pool)) return binding;
     // Once the caller has heard of it, and perhaps retired the session: only then is it known what the pool has.
     const soon = (): void => queueMicrotask(() => this.turns.grew(pool, grant.target));
-    if (!('then' in binding)) {
+    if (!isLater(binding)) {
       soon();
       return binding;
     }
@@ -92,17 +112,33 @@ export class Admission {
 
   /** Tells the store how a permit went on; wakes whom that helps. */
   settle(queue: TargetQueue, report: Report): void {
-    this.turns.tell(
-      () => this.store.settle(queue.key, [report]),
-      (changed) => {
-        if (changed.length > 0) this.listener.verdicts(changed);
-        this.turns.askFor(queue, (lane) => {
-          if (!lane.asking) return lane.isOpen(report.graceMs) && lane.sharesWith(report.grant);
-          lane.missed = true;
-          return false;
-        });
-      },
-    );
+    let verdicts: Awaitable<readonly Verdict[]>;
+    try {
+      verdicts = this.store.settle(queue.key, [report]);
+    } catch (error) {
+      this.listener.storeFailed(error);
+      return;
+    }
+    if (isLater(verdicts)) {
+      verdicts.then(
+        (changed) => this.settled(queue, report, changed),
+        (error) => this.listener.storeFailed(error),
+      );
+    } else this.settled(queue, report, verdicts);
+  }
+
+  private settled(queue: TargetQueue, { graceMs, grant }: Report, changed: readonly Verdict[]): void {
+    if (!Array.isArray(changed)) {
+      this.failed(new StoreError(`settle: expected an array of verdicts, got ${String(changed)}`));
+      return;
+    }
+    if (changed.length > 0) this.listener.verdicts(changed);
+    if (queue.needy.size === 0) return;
+    this.turns.askFor(queue, (lane) => {
+      if (!lane.asking) return lane.isOpen(graceMs) && lane.sharesWith(grant);
+      lane.missed = true;
+      return false;
+    });
   }
 
   /** The target never saw the request: its slot goes to the next in line. */
@@ -122,6 +158,28 @@ export class Admission {
     this.turns.askFor(queue, () => true);
   }
 
+  /** A target's requests are to take another pool: those that wait for the one before, too. */
+  move(queue: TargetQueue, from: Pool, to: Pool): void {
+    for (const lane of queue.lanes.get(from) ?? []) {
+      const waiting: Waiter[] = [];
+      for (let next = lane.waiters.head; next !== undefined; next = lane.waiters.next(next)) waiting.push(next);
+      for (const waiter of waiting) {
+        if (waiter.moved === undefined || !waiter.free) continue;
+        lane.remove(waiter);
+        waiter.moved(to);
+      }
+      if (lane.waiters.size === 0) this.turns.forget(lane);
+    }
+  }
+
+  /** A pool's gateway is down: those who wait for it, and may take another, do. */
+  leavePool(from: Pool): void {
+    for (const queue of this.queues.values()) {
+      const to = queue.ladder === undefined ? from : queue.ladder.inPlaceOf(from);
+      if (to !== from) this.move(queue, from, to);
+    }
+  }
+
   /** No more takers; those who wait go on waiting, or fail with `error`. */
   close(error?: Error): void {
     this.closed = true;
@@ -134,12 +192,22 @@ export class Admission {
     }
   }
 
-  private lane(queue: TargetQueue, pool: Pool, pin: PoolRoute | undefined): Lane {
-    let lane = queue.lanes.get(pin ?? pool);
-    if (lane === undefined) {
-      lane = new Lane(queue, pool, pin, this.deadlineMs, this.clock);
-      queue.lanes.set(pin ?? pool, lane);
-    }
+  private failed(error: unknown): StoreError {
+    this.listener.storeFailed(error);
+    return StoreError.from(error);
+  }
+
+  private lane(
+    queue: TargetQueue,
+    pool: Pool,
+    pin: PoolRoute | undefined,
+    applies: readonly boolean[] | undefined,
+  ): Lane {
+    const lanes = queue.lanes.get(pin ?? pool);
+    if (lanes !== undefined) for (const lane of lanes) if (lane.demand.applies === applies) return lane;
+    const lane = new Lane(queue, pool, pin, applies, this.deadlineMs, this.clock);
+    if (lanes === undefined) queue.lanes.set(pin ?? pool, [lane]);
+    else lanes.push(lane);
     return lane;
   }
 

@@ -1,4 +1,6 @@
-import type { PoolRoute } from './gateway/pool.ts';
+import type { Jar } from './cookies.ts';
+import type { Pool, PoolRoute } from './gateway/pool.ts';
+import type { Stay } from './stay.ts';
 import type { Outcome } from './store/store.ts';
 
 /** How one request wants to be paced: `fetch(url, { pace: { … } })`. */
@@ -13,6 +15,10 @@ export interface PaceOptions {
   readonly priority?: number;
   /** The longest wait in the queue that is worth it, in milliseconds; a {@link BudgetExceededError} at once when it is known to be longer. */
   readonly maxWaitMs?: number;
+  /** How many requests it counts as: slots of its egress's budget, and units of the target's rates; an integer from 1 to the budget's limit. @default 1 */
+  readonly cost?: number;
+  /** Whether HTML pages that look like a success are looked at too, for what a block says. @default the manager's `inspectBody` */
+  readonly inspectBody?: boolean;
 }
 
 /** What is known of a request's way: `proxies.exchange(response)`. Counts grow while the body comes. */
@@ -26,13 +32,15 @@ export interface ExchangeInfo {
   readonly egressVerified: boolean;
   /** Attempts made, this one included. */
   readonly attempts: number;
-  /** Requests sent, redirect hops and attempts counted each. */
+  /** Requests sent, redirect hops and attempts counted each; 0 for a response out of the cache, or of an equal request joined. */
   readonly sends: number;
   /** Time spent waiting for permits, in milliseconds. */
   readonly waitedMs: number;
   /** On the wire, tunnel and TLS set-up included. */
   readonly bytesSent: number;
   readonly bytesReceived: number;
+  /** It came out of the cache, and nothing was sent for it: such a response has no egress. */
+  readonly cached: boolean;
   readonly outcome: Outcome | undefined;
 }
 
@@ -49,12 +57,23 @@ export class Call {
   /** The route all hops of this attempt stay on; for a sticky session, all attempts. */
   pin: PoolRoute | undefined;
   readonly sticky: boolean;
+  /** The session it belongs to, where a caller holds one, and the cookies it shares. */
+  stay: Stay | undefined;
+  jar: Jar | undefined;
   /** The route used last. */
   route: PoolRoute | undefined;
+  /** The pool that refused the last attempt, where that has no other way out: the next one goes above it. */
+  refusedBy: Pool | undefined;
   /** The bodies of redirects are read here, since nobody above will. */
   readonly dumpsRedirects: boolean;
   attempts = 0;
+  /** Something of it came down to the dispatcher. */
+  dispatched = false;
   sends = 0;
+  /** Equal requests of others it was joined with, and the sends of those. */
+  joins = 0;
+  shared = 0;
+  cached = false;
   waitedMs = 0;
   bytesSent = 0;
   bytesReceived = 0;
@@ -62,6 +81,8 @@ export class Call {
   tier = '';
   egress = '';
   outcome: Outcome | undefined;
+  /** What the caller asked for: where a redirect leads may mean something. */
+  requestedUrl: string | undefined;
   /** Of the last response, when it asked for a pause. */
   retryAfterMs: number | undefined;
   /** The exchange sent last, while it goes on. */
@@ -72,6 +93,8 @@ export class Call {
   failure: Error | undefined;
   /** Sends before this attempt. */
   private sentBefore = 0;
+  private sharedBefore = 0;
+  private joinsBefore = 0;
 
   constructor(pace: PaceOptions, pin: PoolRoute | undefined, dumpsRedirects: boolean) {
     this.pace = pace;
@@ -84,6 +107,8 @@ export class Call {
   again(): void {
     this.attempts++;
     this.sentBefore = this.sends;
+    this.sharedBefore = this.shared;
+    this.joinsBefore = this.joins;
     if (!this.sticky) this.pin = undefined;
     this.retryAfterMs = undefined;
     this.outcome = undefined;
@@ -92,7 +117,12 @@ export class Call {
 
   /** Nothing of this attempt has reached a target. */
   get unsent(): boolean {
-    return this.sends === this.sentBefore;
+    return this.sends === this.sentBefore && this.shared === this.sharedBefore;
+  }
+
+  /** This attempt was joined with another request, and sent nothing itself. */
+  get onlyJoined(): boolean {
+    return this.joins > this.joinsBefore && this.sends === this.sentBefore;
   }
 
   info(): ExchangeInfo {
@@ -110,6 +140,7 @@ export class Call {
       waitedMs: this.waitedMs,
       bytesSent: this.bytesSent + (live?.sent ?? 0),
       bytesReceived: this.bytesReceived + (live?.received ?? 0),
+      cached: this.cached,
       outcome: this.outcome,
     };
   }

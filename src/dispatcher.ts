@@ -9,7 +9,7 @@ import { showAs } from './inspect.ts';
  */
 export class PacedDispatcher extends Dispatcher {
   // No #private fields: undici's compose() puts a proxy in front of a dispatcher, which cannot reach them.
-  declare private readonly engine: Engine;
+  declare protected readonly engine: Engine;
   declare private readonly end: (force: boolean) => Promise<void>;
 
   constructor(engine: Engine, end: (force: boolean) => Promise<void>) {
@@ -27,7 +27,11 @@ export class PacedDispatcher extends Dispatcher {
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
     // The fetch of Node 22 and 24 speaks an older undici's handler interface.
     const spoken = typeof handler.onRequestStart === 'function' ? handler : adapted(handler);
-    return this.engine.dispatch(new Call({}, undefined, false), options, spoken);
+    return this.send(options, spoken);
+  }
+
+  protected send(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    return this.engine.entry.dispatch(new Call({}, undefined, false), options, handler);
   }
 
   override close(): Promise<void>;

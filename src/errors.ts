@@ -7,6 +7,7 @@ export type PacelineErrorCode =
   | 'PACELINE_RETRIES_EXHAUSTED'
   | 'PACELINE_QUEUE_TIMEOUT'
   | 'PACELINE_TIMEOUT'
+  | 'PACELINE_SESSION_LOST'
   | 'PACELINE_STORE'
   | 'PACELINE_CLOSED';
 
@@ -79,35 +80,60 @@ export class DeadlineError extends PacelineError {
 /**
  * What went wrong at the gateway, before the target saw anything.
  *
- * - `auth`: the credentials were refused · `quota`: paid traffic or threads are used up · `forbidden`: the gateway's policy refuses the target
+ * - `auth`: the credentials were refused; some providers refuse used-up traffic in the same words
+ * - `quota`: paid traffic is used up (fatal), or there are too many requests or connections at a time (it passes) · `forbidden`: the gateway's policy
+ *   refuses the target
  * - `unreachable`: no connection to the gateway, or it closed without an answer · `timeout`: it did not answer in `connectMs`
  * - `exit-failed`: the exit could not reach the target, or there is no exit · `protocol`: the answer was not HTTP (or not SOCKS)
  */
 export type GatewayErrorKind = 'auth' | 'quota' | 'forbidden' | 'unreachable' | 'timeout' | 'exit-failed' | 'protocol';
 
-/** A fault of the gateway, never of the target. `auth`, `quota` and `forbidden` are not retried. */
+const FATAL_KINDS: ReadonlySet<GatewayErrorKind> = new Set(['auth', 'quota', 'forbidden']);
+
+/**
+ * A fault of the gateway, never of the target: it does not count against the target, nor against the IP there. Where no other attempt can mend it
+ * (`fatal`), none is made. The message holds the provider's own words, without credentials.
+ *
+ * @example
+ * if (error instanceof GatewayError && error.fatal) alert(`pool ${error.pool}: ${error.kind} (${error.providerCode})`);
+ */
 export class GatewayError extends PacelineError {
   readonly kind: GatewayErrorKind;
   /** Status of the CONNECT response, when there was one. */
   readonly status: number | undefined;
-  /** The provider's own code, when it sent one. */
+  /** The provider's own code, when it sent one: `client_10100`, `dns_error`, `TRAFFIC_EXHAUSTED`. */
   readonly providerCode: string | undefined;
   readonly pool: string;
+  /** No other attempt can mend it: wrong credentials, used-up traffic, a target that the gateway's policy refuses. */
+  readonly fatal: boolean;
+  /** How long the gateway asks to be left alone, in milliseconds in [0, one year]; undefined when it does not. Kept before the next attempt. */
+  readonly retryAfterMs: number | undefined;
 
+  /** @param details `fatal` when left out goes by the kind: `auth`, `quota` and `forbidden` are. */
   constructor(
     message: string,
-    details: { kind: GatewayErrorKind; pool: string; status?: number; providerCode?: string; cause?: unknown },
+    details: {
+      kind: GatewayErrorKind;
+      pool: string;
+      status?: number | undefined;
+      providerCode?: string | undefined;
+      fatal?: boolean | undefined;
+      retryAfterMs?: number | undefined;
+      cause?: unknown;
+    },
   ) {
     super('PACELINE_GATEWAY', message, { cause: details.cause });
     this.kind = details.kind;
     this.status = details.status;
     this.providerCode = details.providerCode;
     this.pool = details.pool;
+    this.fatal = details.fatal ?? FATAL_KINDS.has(details.kind);
+    this.retryAfterMs = details.retryAfterMs;
   }
 
-  /** Whether another attempt could end differently. */
+  /** Whether another attempt could end differently: not {@link fatal}. */
   get retryable(): boolean {
-    return this.kind !== 'auth' && this.kind !== 'quota' && this.kind !== 'forbidden';
+    return !this.fatal;
   }
 }
 
@@ -128,11 +154,49 @@ export class RetriesExhaustedError extends PacelineError {
   readonly response: unknown;
 
   constructor(details: { attempts: number; cause: unknown; response?: unknown }) {
-    const last = details.cause instanceof Error ? details.cause.message : String(details.cause);
+    const last = innermost(details.cause);
     super('PACELINE_RETRIES_EXHAUSTED', `failed after ${details.attempts} attempts: ${last}`, { cause: details.cause });
     this.attempts = details.attempts;
     this.response = details.response;
   }
+}
+
+/**
+ * A strict session ended: nothing was sent, and nothing will be until `session.rotate()`. Not retried.
+ *
+ * - `exit-changed`: a tunnel came up on another exit · `expired`: its time (`sessionTtlMs`) is over
+ */
+export class SessionLostError extends PacelineError {
+  readonly session: string;
+  readonly reason: 'exit-changed' | 'expired';
+  /** Egress that the session had, where it was known. */
+  readonly expected: string | undefined;
+  /** Egress that it came up on instead. */
+  readonly actual: string | undefined;
+
+  constructor(details: {
+    session: string;
+    reason: 'exit-changed' | 'expired';
+    expected: string | undefined;
+    actual: string | undefined;
+  }) {
+    const { session, reason, expected, actual } = details;
+    const what = reason === 'expired' ? 'its time is over' : `its exit was ${expected} and is now ${actual}`;
+    super('PACELINE_SESSION_LOST', `the strict session ${session} is lost: ${what}; rotate() opens another`);
+    this.session = session;
+    this.reason = reason;
+    this.expected = expected;
+    this.actual = actual;
+  }
+}
+
+/** The message that says most: undici's fetch hides the reason two causes deep. */
+function innermost(error: unknown): string {
+  let message = String(error);
+  for (let cause = error, depth = 0; cause instanceof Error && depth < 8; cause = cause.cause, depth++) {
+    if (cause.message !== '') message = cause.message;
+  }
+  return message;
 }
 
 /** The store of the shared state failed or did not answer. */

@@ -1,5 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
+import type { EgressStats } from './stats.ts';
 import type { Outcome } from './store/store.ts';
 import { invalid } from './validate.ts';
 
@@ -28,8 +29,22 @@ export interface PacelineEvents {
   };
   /** An attempt failed and another follows. */
   retry: { readonly target: string; readonly attempt: number; readonly delayMs: number; readonly reason: string };
-  /** An egress is left alone at a target. */
-  cooldown: { readonly target: string; readonly egress: string; readonly forMs: number };
+  /** An egress is left alone at a target; without one, all of them are. */
+  cooldown: { readonly target: string; readonly egress: string | undefined; readonly forMs: number };
+  /** An egress is out at a target for its bad health; and back, after a good probe. */
+  eject: { readonly target: string; readonly egress: string; readonly forMs: number };
+  return: { readonly target: string; readonly egress: string };
+  /** A target, or a pool's gateway, is left alone because it is down, or is back. */
+  circuit: {
+    readonly target: string | undefined;
+    readonly pool: string | undefined;
+    readonly open: boolean;
+    readonly forMs: number;
+  };
+  /** A target's requests take another pool from now on: a dearer one, since the one before was refused too often, or a cheaper one again. */
+  escalate: { readonly target: string; readonly from: string; readonly to: string };
+  /** A limit came down on evidence, or grew back: requests per window and egress, or requests in flight. */
+  adapt: { readonly target: string; readonly of: 'budget' | 'concurrency'; readonly limit: number };
   /** An exit became known, or another one than before. */
   egress: {
     readonly pool: string;
@@ -40,8 +55,16 @@ export interface PacelineEvents {
   };
   /** A tunnel came up on an exit that must not be used now: it was dropped, nothing was sent. */
   refuse: { readonly target: string; readonly pool: string; readonly egress: string; readonly retryInMs: number };
-  /** A session was taken into use or given up. */
-  session: { readonly pool: string; readonly session: string; readonly state: 'open' | 'close' };
+  /** A session was taken into use or given up; `lost`: a strict one goes no further. */
+  session: {
+    readonly pool: string;
+    readonly session: string;
+    readonly state: 'open' | 'close' | 'lost';
+    /** Of a `close` that makes room for another id of the same session. */
+    readonly reason?: 'rotate' | 'expire';
+  };
+  /** How the egresses are, every 500 requests. */
+  health: EgressStats;
   /** The store did not answer as it should. */
   'store-error': { readonly error: Error };
 }
@@ -49,7 +72,22 @@ export interface PacelineEvents {
 export type PacelineEventName = keyof PacelineEvents;
 
 const NAMES: readonly PacelineEventName[] = [
-  ...(['admit', 'settle', 'retry', 'cooldown', 'egress', 'refuse', 'session', 'store-error'] as const),
+  ...([
+    'admit',
+    'settle',
+    'retry',
+    'cooldown',
+    'eject',
+    'return',
+    'circuit',
+    'adapt',
+    'escalate',
+    'health',
+    'egress',
+    'refuse',
+    'session',
+    'store-error',
+  ] as const),
 ];
 
 const CHANNELS = new Map<string, ReturnType<typeof channel>>();

@@ -1,26 +1,32 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
+import { isReadable } from './body-look.ts';
 import type { Call } from './call.ts';
 import type { Engine } from './engine.ts';
-import { GatewayError } from './errors.ts';
+import { GatewayError, SessionLostError, StoreError } from './errors.ts';
 import { isCallersFault } from './failure.ts';
 import type { Dial } from './gateway/dial.ts';
-import { retryAfterOf } from './headers/retry-after-of.ts';
-import { ANSWERED, DIALING, EgressRefused, OVER, Passage, SENT, WAITING } from './passage.ts';
+import { HeldResponse } from './held-response.ts';
+import { needsBody } from './outcome.ts';
+import { ANSWERED, DIALING, EgressRefused, OVER, type Passage, SENT, WAITING } from './passage.ts';
 import { PendingController } from './pending-controller.ts';
+import { Settling } from './settling.ts';
 import type { Outcome } from './store/store.ts';
 
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+
+/** Neither the target nor the way there is to blame. */
+const isOurs = (error: Error): boolean => error instanceof StoreError || isCallersFault(error);
 
 /** How much of an unwanted body is read to keep its tunnel, in bytes; a longer one costs more than another tunnel. */
 const MOST_DUMPED = 131_072;
 
 /** One request to one target, a hop of a redirect included: from the send to the end of the body, and what that means for its permit. */
-export class Exchange extends Passage implements Dispatcher.DispatchHandler {
+export class Exchange extends Settling implements Dispatcher.DispatchHandler {
   private readonly handler: Dispatcher.DispatchHandler;
   protected readonly controller: PendingController;
-  private sentAt = 0;
+  private held: HeldResponse | undefined;
   private counted: Dial | undefined;
   /** Nobody wants the rest of the body: it is read and thrown away here, so that the tunnel may carry the next request. */
   dumping = false;
@@ -44,14 +50,14 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
     if (this.state !== OVER) this.fail(reason);
   }
 
-  /** Takes its place in the queue. The caller gets its handle first: from here on it may abort. */
-  start(): void {
+  /** Takes its place in the queue, or the permit that `from` holds. The caller gets its handle first: from here on it may abort. */
+  start(from?: Passage): void {
     const { engine, call, handler } = this;
     engine.exchanges.add(this);
     call.failure = undefined;
     handler.onRequestStart?.(this.controller, null);
     if (this.state === OVER) return;
-    this.enter();
+    this.enter(from);
   }
 
   // --- DispatchHandler: what undici tells us
@@ -65,21 +71,13 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
     this.controller.real = controller;
     if (this.state !== DIALING) return;
     this.state = SENT;
+    this.gatewayDid('ok');
     this.sentAt = engine.clock.now();
     this.counted = this.client?.tunnel;
     call.sends++;
     call.egress = grant.egress;
     call.live = this;
-    if (engine.events.wants('admit')) {
-      engine.events.emit('admit', {
-        target: this.target.name,
-        tier: this.target.tier,
-        pool: this.pool.name,
-        session: this.route.session,
-        egress: grant.egress,
-        waitedMs: this.waitedMs,
-      });
-    }
+    this.announce();
     if (this.controller.paused) controller.pause();
   }
 
@@ -89,7 +87,7 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
     headers: IncomingHttpHeaders,
     socket: Duplex,
   ): void {
-    this.answer(status, headers);
+    this.judged(this.answer(status, headers));
     // The socket is the caller's now; the tunnel cannot serve another request.
     this.client = undefined;
     socket.once('close', () => this.over());
@@ -114,21 +112,37 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
     headers: IncomingHttpHeaders,
     message?: string,
   ): void {
+    const { call, engine, handler } = this;
     if (status >= 200) {
-      this.answer(status, headers);
-      this.dumping = this.call.dumpsRedirects && headers.location !== undefined && REDIRECTS.has(status);
+      const facts = this.answer(status, headers);
+      call.jar?.keep(headers, facts.url);
+      this.dumping = call.dumpsRedirects && headers.location !== undefined && REDIRECTS.has(status);
+      const asked = call.pace.inspectBody ?? engine.options.inspectBody;
+      if (needsBody(facts, asked) && !this.asksForRest && isReadable(headers)) {
+        const head = { clock: engine.clock, controller: this.controller, handler, status, headers, message };
+        this.held = new HeldResponse(head, (body, bodyCut) => this.judged({ ...facts, body, bodyCut }));
+        return;
+      }
+      this.judged(facts);
     }
-    this.handler.onResponseStart?.(controller, status, headers, message);
+    handler.onResponseStart?.(controller, status, headers, message);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.progress++;
+    if (this.held?.take(chunk)) return;
     if (!this.dumping) this.handler.onResponseData?.(controller, chunk);
     else if ((this.dumped += chunk.length) > MOST_DUMPED) controller.abort(new Error('too long to be thrown away'));
   }
 
   onResponseEnd(controller: Dispatcher.DispatchController, trailers: IncomingHttpHeaders): void {
     if (this.state === OVER) return;
+    this.held?.end();
+    if (this.controller.aborted) {
+      // In the last moment, over what it was just given.
+      this.onResponseError(controller, this.controller.reason!);
+      return;
+    }
     this.over();
     try {
       this.handler.onResponseEnd?.(controller, trailers);
@@ -151,10 +165,11 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
     const { engine, call } = this;
     if (this.state === DIALING) {
       // The target never saw it: the slot goes back as if it had never been taken.
-      const outcome: Outcome =
-        error instanceof GatewayError ? 'gateway-error' : isCallersFault(error) ? 'ignored' : 'network-error';
+      const ofGateway = error instanceof GatewayError || error instanceof SessionLostError;
+      const outcome: Outcome = ofGateway ? 'gateway-error' : isOurs(error) ? 'ignored' : 'network-error';
       call.outcome = outcome;
-      engine.failedDial(this.route, this.pool, error);
+      this.gatewayDid(error instanceof GatewayError ? error.kind : 'ignored');
+      engine.exits.failedDial(this.route, this.pool, error);
       engine.admission.cancel(this.queue, this.grant);
       this.report(outcome, undefined, 0);
     } else if (this.state === SENT) {
@@ -164,11 +179,14 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
       this.settle(outcome, undefined, this.queue.slowestMs, true);
       this.report(outcome, undefined, engine.clock.now() - this.sentAt);
     }
+    const late = this.held?.break() ?? false;
     this.over();
     // The call has gone on, to where the redirect leads or to another attempt: what becomes of the body must not end that.
     if (this.dumping) return;
     call.failure = error;
-    this.handler.onResponseError?.((controller ?? this.controller) as Dispatcher.DispatchController, error);
+    const tell = (): void => this.handler.onResponseError?.((controller ?? this.controller) as never, error);
+    if (late) setImmediate(tell);
+    else tell();
   }
 
   /** The manager ends, and this with it. */
@@ -181,58 +199,8 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
   dump(): void {
     if (this.state !== ANSWERED) return;
     this.dumping = true;
+    this.held?.drop();
     this.controller.resume();
-  }
-
-  /** The caller gave up before undici had the request. */
-  abandon(reason: Error): void {
-    if (this.state === OVER) return;
-    const { engine } = this;
-    if (this.state === WAITING) engine.admission.leave(this);
-    else {
-      const { dial } = this;
-      this.state = OVER;
-      dial?.abort(reason);
-      engine.admission.cancel(this.queue, this.grant);
-      this.state = DIALING;
-    }
-    this.call.outcome = 'ignored';
-    this.fail(reason);
-  }
-
-  /** The headers are here: the slot begins to cool. */
-  private answer(status: number, headers: IncomingHttpHeaders): void {
-    const { engine, call, queue } = this;
-    this.state = ANSWERED;
-    const latencyMs = engine.clock.now() - this.sentAt;
-    // The slowest lately: an old maximum fades, a new one counts at once.
-    queue.slowestMs = Math.max(latencyMs, queue.slowestMs * 0.995);
-    const retryAfterMs = status >= 300 ? retryAfterOf(headers, engine.clock.wallNow()) : undefined;
-    const url = `${this.options.origin}${this.options.path}`;
-    const outcome = engine.outcomeOf({ url, method: this.options.method, status, headers });
-    call.outcome = outcome;
-    call.retryAfterMs = retryAfterMs;
-    this.settle(outcome, retryAfterMs, 0, false);
-    this.report(outcome, status, latencyMs);
-  }
-
-  private settle(outcome: Outcome, retryAfterMs: number | undefined, graceMs: number, end: boolean): void {
-    this.engine.admission.settle(this.queue, { grant: this.grant, outcome, retryAfterMs, graceMs, end });
-  }
-
-  private report(outcome: Outcome, status: number | undefined, latencyMs: number): void {
-    const { engine, target, pool, route, grant } = this;
-    engine.stats.settled(this.queue.key, pool.name, grant.egress, outcome, latencyMs, this.waitedMs);
-    if (!engine.events.wants('settle')) return;
-    engine.events.emit('settle', {
-      target: target.name,
-      pool: pool.name,
-      session: route.session,
-      egress: grant.egress,
-      outcome,
-      status,
-      latencyMs,
-    });
   }
 
   /** Nothing more will come: everything the request held is given back. */
@@ -250,15 +218,14 @@ export class Exchange extends Passage implements Dispatcher.DispatchHandler {
         end: true,
       });
     }
-    if (before >= SENT) {
-      const { sent, received } = this.bytes();
+    if (before >= SENT && this.counted !== undefined) {
+      const { sent, received } = this.counted.count();
       call.bytesSent += sent;
       call.bytesReceived += received;
       engine.stats.transferred(this.queue.key, this.pool.name, sent, received);
-      this.counted?.count();
     }
     this.releaseTunnel();
-    this.leaveCarrier?.();
+    this.leaveCarrier();
     if (before !== WAITING) engine.admission.finished(this.queue, this.pool);
     if (call.live === this) {
       call.live = undefined;

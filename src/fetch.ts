@@ -1,54 +1,15 @@
-import pRetry from 'p-retry';
 import { type Dispatcher, type Response, fetch as undiciFetch } from 'undici';
+import { type AnyResponse, Attempts, Failed, type Run, type Send, TryAgain } from './attempts.ts';
 import { Call, type PaceOptions } from './call.ts';
-import { type Deadline, deadlineOf } from './deadline.ts';
+import { deadlineOf } from './deadline.ts';
 import type { Engine } from './engine.ts';
-import { RetriesExhaustedError } from './errors.ts';
-import { isFatal, reveal } from './failure.ts';
+import { ClosedError } from './errors.ts';
 import type { PoolRoute } from './gateway/pool.ts';
-import { type Backoff, fullJitter } from './limits/backoff.ts';
-import { type RetryBudget, retryBudget } from './limits/retry-budget.ts';
 import { checkPace } from './pace.ts';
-import { isReplayable, type PreparedRequest, prepareRequest } from './request.ts';
-import { retryDelayMs } from './retry.ts';
+import { type PreparedRequest, prepareRequest } from './request.ts';
 import { Stamp } from './stamp.ts';
-
-/** What the loop needs of a response. */
-interface AnyResponse {
-  readonly status: number;
-  readonly body: { cancel(): Promise<void> } | null;
-}
-
-/** Hands a prepared request to a fetch. */
-type Send<R> = (request: PreparedRequest) => Promise<R>;
-
-/** An attempt that failed for good. Not thrown: what a signal was aborted with need not be an Error. */
-class Failed {
-  readonly error: unknown;
-
-  constructor(error: unknown) {
-    this.error = error;
-  }
-}
-
-/** An attempt that is to be followed by another. An Error, since that is what p-retry goes by. */
-class TryAgain extends Error {
-  readonly delayMs: number;
-
-  constructor(delayMs: number, cause: unknown) {
-    super('try again', { cause });
-    this.delayMs = delayMs;
-  }
-}
-
-/** One request on its way through its attempts. */
-interface Run<R> {
-  readonly call: Call;
-  readonly request: PreparedRequest;
-  readonly deadline: Deadline;
-  readonly send: Send<R>;
-  lastResponse: R | undefined;
-}
+import type { Stay } from './stay.ts';
+import { invalid } from './validate.ts';
 
 /** What fetch takes for a dispatcher: it knows the call that its dispatches belong to. */
 class CallDispatcher {
@@ -61,7 +22,8 @@ class CallDispatcher {
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
-    return this.engine.dispatch(this.call, options, handler);
+    this.call.dispatched = true;
+    return this.engine.entry.dispatch(this.call, options, handler);
   }
 }
 
@@ -70,21 +32,16 @@ const sendWithUndici: Send<Response> = ({ input, init }) => undiciFetch(input as
 /** The loop above the dispatcher: attempts, bodies, deadline. Retrying is done up here, where a body can still be sent again. */
 export class Fetcher {
   private readonly engine: Engine;
-  private readonly backoff: Backoff;
-  private readonly budget: RetryBudget;
-  /** Ends of the pauses between attempts. */
-  private readonly pausing = new Set<() => void>();
+  private readonly attempts: Attempts;
 
   constructor(engine: Engine) {
-    const { retry, clock, random } = engine.options;
     this.engine = engine;
-    this.backoff = fullJitter({ baseMs: retry.baseMs, capMs: retry.capMs, random });
-    this.budget = retryBudget({ ratio: retry.ratio, clock });
+    this.attempts = new Attempts(engine);
   }
 
-  /** A fetch in the place of the global one; on `route` when it is given. */
-  fetch(input: unknown, init: { pace?: PaceOptions } | undefined, route?: PoolRoute): Promise<Response> {
-    return this.run(input, init, route, sendWithUndici, false);
+  /** A fetch in the place of the global one; on a session's route, with its cookies, when `stay` is given. */
+  fetch(input: unknown, init: { pace?: PaceOptions } | undefined, stay?: Stay): Promise<Response> {
+    return this.run(input, init, stay, sendWithUndici, false);
   }
 
   /** The same through a fetch of unknown make. */
@@ -98,140 +55,110 @@ export class Fetcher {
 
   /** Ends the pauses between attempts: the engine is about to refuse further ones. */
   stop(): void {
-    for (const end of this.pausing) end();
+    this.attempts.stop();
   }
 
-  private async run<R extends AnyResponse>(
+  /** Not async: most requests need one attempt, and every promise more is a tenth of what pacing costs. */
+  private run<R extends AnyResponse>(
     input: unknown,
     init: { pace?: PaceOptions } | undefined,
-    route: PoolRoute | undefined,
+    stay: Stay | undefined,
     send: Send<R>,
     foreign: boolean,
   ): Promise<R> {
     const { engine } = this;
+    if (engine.closed) return Promise.reject(new ClosedError());
     engine.begin();
+    let run: Run<R> | undefined;
     try {
-      const pace = checkPace(init?.pace, engine.options, route !== undefined);
-      const request = prepareRequest(input, init as never, engine.options.headers, foreign);
-      const call = new Call(pace, route ?? this.namedRoute(pace, request), request.dumpsRedirects);
-      const deadline = deadlineOf(call, request.signal, engine);
-      try {
-        if (request.ready !== undefined) await request.ready;
-        const { init } = request;
-        if (deadline.signal !== undefined) init.signal = deadline.signal;
-        init.dispatcher = new CallDispatcher(engine, call) as unknown as Dispatcher;
-        this.budget.deposit();
-        const run: Run<R> = { call, request, deadline, send, lastResponse: undefined };
-        const first = await this.attempt(run);
-        const ending = first instanceof TryAgain ? await this.furtherAttempts(run, first) : first;
-        if (ending instanceof Failed) throw ending.error;
-        Stamp.on(ending, call);
-        deadline.responded();
-        return ending;
-      } catch (error) {
-        deadline.end();
-        throw error;
-      }
-    } finally {
-      engine.finish();
+      run = this.prepare(input, init, stay, send, foreign);
+      const { ready } = run.request;
+      return ready === undefined ? this.start(run) : this.startWhen(ready, run);
+    } catch (error) {
+      if (run === undefined) engine.finish();
+      else this.ended(run);
+      return Promise.reject(error);
     }
   }
 
-  /** The count, the waits and their clock are ours; p-retry runs the loop. */
-  private async furtherAttempts<R extends AnyResponse>(run: Run<R>, first: TryAgain): Promise<R | Failed> {
-    const { signal } = run.deadline;
-    await this.pause(run, first);
-    return pRetry(
-      async () => {
-        if (signal?.aborted) return new Failed(signal.reason);
-        const ending = await this.attempt(run);
-        if (ending instanceof TryAgain) throw ending;
-        return ending;
-      },
-      {
-        retries: Number.POSITIVE_INFINITY,
-        minTimeout: 0,
-        shouldRetry: ({ error }) => error instanceof TryAgain,
-        onFailedAttempt: ({ error }) => (error instanceof TryAgain ? this.pause(run, error) : undefined),
-      },
-    );
+  private prepare<R extends AnyResponse>(
+    input: unknown,
+    init: { pace?: PaceOptions } | undefined,
+    stay: Stay | undefined,
+    send: Send<R>,
+    foreign: boolean,
+  ): Run<R> {
+    const { engine } = this;
+    const pace = checkPace(init?.pace, engine.options, stay !== undefined);
+    const request = prepareRequest(input, init as never, engine.options.headers, foreign);
+    const call = new Call(pace, stay?.route ?? this.namedRoute(pace, request), request.dumpsRedirects);
+    call.stay = stay;
+    call.jar = stay?.jarFor(input, init);
+    const deadline = deadlineOf(call, request.signal, engine);
+    if (deadline.signal !== undefined) request.init.signal = deadline.signal;
+    request.init.dispatcher = new CallDispatcher(engine, call) as unknown as Dispatcher;
+    return { call, request, deadline, send, lastResponse: undefined, foreign, over: false };
   }
 
-  private attempt<R extends AnyResponse>(run: Run<R>): Promise<R | Failed | TryAgain> {
+  private async startWhen<R extends AnyResponse>(ready: Promise<void>, run: Run<R>): Promise<R> {
+    try {
+      await ready;
+    } catch (error) {
+      this.ended(run);
+      throw error;
+    }
+    return this.start(run);
+  }
+
+  private start<R extends AnyResponse>(run: Run<R>): Promise<R> {
+    this.attempts.begin();
     run.call.again();
     return run.send(run.request).then(
-      (response) => (run.call.outcome === 'ok' ? response : this.answered(run, response)),
-      (error) => this.failed(run, error),
+      (response) =>
+        run.call.outcome === 'ok'
+          ? this.handOver(run, response)
+          : this.conclude(run, this.attempts.answered(run, response)),
+      (error) => this.conclude(run, this.attempts.failed(run, error)),
     );
   }
 
-  private answered<R extends AnyResponse>(run: Run<R>, response: R): R | TryAgain | Promise<TryAgain> {
-    const delayMs = this.delayAfter(run, response, undefined);
-    if (delayMs === undefined) return response;
-    run.lastResponse = response;
-    const again = new TryAgain(delayMs, new Error(`status ${response.status}`));
-    if (response.body === null) return again;
-    run.call.live?.dump();
-    const unwanted = (): TryAgain => again;
-    return response.body.cancel().then(unwanted, unwanted);
-  }
-
-  private failed<R extends AnyResponse>(run: Run<R>, error: unknown): Failed | TryAgain {
-    const { call, deadline, lastResponse } = run;
-    if (deadline.signal?.aborted) return new Failed(deadline.signal.reason);
-    const cause = reveal(error);
-    const delayMs = this.delayAfter(run, undefined, cause);
-    if (delayMs !== undefined) return new TryAgain(delayMs, cause);
-    if (call.attempts === 1 || isFatal(cause, call.failure)) return new Failed(cause);
-    return new Failed(new RetriesExhaustedError({ attempts: call.attempts, cause, response: lastResponse }));
-  }
-
-  private delayAfter<R>(
-    { call, request }: Run<R>,
-    response: AnyResponse | undefined,
-    failure: unknown,
-  ): number | undefined {
-    const { retry } = this.engine.options;
-    const delayMs = retryDelayMs(
-      {
-        attempts: call.attempts,
-        status: response?.status,
-        outcome: call.outcome,
-        retryAfterMs: call.retryAfterMs,
-        unsent: response === undefined && call.unsent,
-        fatal: response === undefined && isFatal(failure, call.failure),
-        elsewhere: !call.sticky && call.route !== undefined && this.engine.pool(call.route.pool).hasOthers,
-      },
-      {
-        attempts: retry.attempts,
-        maxRetryAfterMs: retry.maxRetryAfterMs,
-        idempotent: retry.methods.has(request.method),
-        replayable: isReplayable(request.init.body),
-        backoff: this.backoff,
-      },
-    );
-    // All retries together stay within a share of the requests: in an outage, trying harder only makes it worse.
-    return delayMs === undefined || !this.budget.tryWithdraw() ? undefined : delayMs;
-  }
-
-  /** The wait before the next attempt. It ends early, without an error: the attempt itself sees that it is not wanted. */
-  private pause<R>({ call, deadline: { signal } }: Run<R>, again: TryAgain): Promise<void> | undefined {
-    const { events, clock } = this.engine;
-    if (events.wants('retry')) {
-      const reason = again.cause instanceof Error ? again.cause.message : String(again.cause);
-      events.emit('retry', { target: call.target, attempt: call.attempts, delayMs: again.delayMs, reason });
+  /** Tries again, if that is what the first attempt came to. */
+  private async conclude<R extends AnyResponse>(
+    run: Run<R>,
+    first: R | Failed | TryAgain | Promise<TryAgain>,
+  ): Promise<R> {
+    try {
+      const one = await first;
+      const ending = one instanceof TryAgain ? await this.attempts.further(run, one) : one;
+      if (ending instanceof Failed) throw ending.error;
+      return this.handOver(run, ending);
+    } catch (error) {
+      this.ended(run);
+      throw error;
     }
-    if (again.delayMs <= 0) return undefined;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = clock.setTimeout(resolve, Math.ceil(again.delayMs));
-    this.pausing.add(resolve);
-    signal?.addEventListener('abort', resolve as () => void, { once: true });
-    if (signal?.aborted) resolve();
-    return promise.finally(() => {
-      clock.clearTimeout(timer);
-      this.pausing.delete(resolve);
-      signal?.removeEventListener('abort', resolve as () => void);
-    });
+  }
+
+  private handOver<R extends AnyResponse>(run: Run<R>, response: R): R {
+    try {
+      if (run.foreign && !run.call.dispatched) throw bypassed(response, run.request);
+      Stamp.on(response, run.call);
+      run.deadline.responded();
+    } catch (error) {
+      // What a foreign fetch gave is no object.
+      this.ended(run);
+      throw error;
+    }
+    run.over = true;
+    this.engine.finish();
+    return response;
+  }
+
+  /** Nothing will be handed over; once a run. */
+  private ended<R>(run: Run<R>): void {
+    if (run.over) return;
+    run.over = true;
+    run.deadline.end();
+    this.engine.finish();
   }
 
   /** The route of the session that the request names. What fetch refuses anyway, it refuses in its own words. */
@@ -241,4 +168,12 @@ export class Fetcher {
     if (url === null || !/^https?:$/.test(url.protocol)) return undefined;
     return this.engine.sessions.byName(url.href, pace.session, pace.tier, pace.pool);
   }
+}
+
+/** A foreign fetch answered without its dispatcher: what it sent left unpaced, from the machine's own address. */
+function bypassed(response: AnyResponse, { input }: PreparedRequest): Error {
+  response.body?.cancel().catch(() => {});
+  const url = String(typeof input === 'object' && 'url' in input ? input.url : input);
+  const what = /^https?:/i.test(url) ? 'one that ignores it' : `an answer to ${url.slice(0, 16)}… without a request`;
+  return invalid('fetchLike', 'a fetch that sends through init.dispatcher', what);
 }

@@ -1,7 +1,11 @@
+export type { AdaptiveOptions, BreakerOptions, HealthOptions } from './adaptation.ts';
 export { type Batcher, type BatcherOptions, batcher } from './batcher.ts';
+export type { CacheStats } from './cache/layer.ts';
+export type { CacheMethod, CacheOptions, CacheStore, DedupeOptions } from './cache/options.ts';
 export type { ExchangeInfo, PaceOptions } from './call.ts';
 export type { Clock, Random, TimerHandle } from './clock.ts';
 export { seededRandom, systemClock } from './clock.ts';
+export type { SavedCookie, SessionCookies } from './cookies.ts';
 export { egressKey } from './egress-key.ts';
 export * from './errors.ts';
 export type { PacelineEventName, PacelineEvents } from './events.ts';
@@ -25,6 +29,8 @@ export {
 } from './health/outlier-ejector.ts';
 export * from './health/registry.ts';
 export { type SubnetWatch, type SubnetWatchOptions, subnetWatch } from './health/subnets.ts';
+export type { Lease, LeaseProxy } from './lease.ts';
+export type { LeaseOptions, LeaseResponse, SettleDetails } from './lease-options.ts';
 export * from './limits/adaptive.ts';
 export * from './limits/backoff.ts';
 export {
@@ -46,15 +52,17 @@ export * from './limits/token-bucket.ts';
 export {
   type FetchInit,
   type FetchInput,
+  type FetchResponse,
   type ManagerStats,
   type PoolStats,
   ProxyManager,
   type TargetStats,
 } from './manager.ts';
-export type { ProxyManagerOptions, RetryOptions, TimeoutOptions, Transport } from './options.ts';
+export type { ProxyManagerOptions, Transport } from './options.ts';
 export { type Classify, classifyOutcome, needsBody, type ResponseFacts } from './outcome.ts';
-export type { Session, SessionOptions } from './session.ts';
-export type { LatencyStats, TrafficStats } from './stats.ts';
+export type { RetryOptions, TimeoutOptions } from './request-options.ts';
+export type { RotateOptions, Session, SessionOptions } from './session.ts';
+export type { EgressStats, LatencyStats, TrafficStats } from './stats.ts';
 export { MemoryStore, type MemoryStoreOptions, memoryStore } from './store/memory.ts';
 export type * from './store/store.ts';
 export * from './target/classifier.ts';

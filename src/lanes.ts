@@ -1,6 +1,7 @@
 import type { Clock, TimerHandle } from './clock.ts';
-import { BudgetExceededError } from './errors.ts';
+import { BudgetExceededError, CircuitOpenError } from './errors.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
+import type { Ladder } from './ladder.ts';
 import type { Demand, Grant, Policy } from './store/store.ts';
 import { type ListedWaiter, WaiterList } from './waiters.ts';
 
@@ -10,18 +11,28 @@ const PATIENCE_MS = 50;
 /** A request that wants a permit. */
 export interface Waiter extends ListedWaiter {
   lane: Lane | undefined;
+  /** Slots it takes, an integer ≥ 1. */
+  readonly cost: number;
+  /** Which of the target's rates count for it; undefined for all. */
+  readonly applies: readonly boolean[] | undefined;
+  /** Any pool of the target's will do. */
+  readonly free: boolean;
   queuedAt: number;
   /** When it gives up, on the clock; `Infinity` = never. */
   giveUpAt: number;
   /** The longest wait it was asked for with, in milliseconds. */
   readonly maxWaitMs: number;
   giveUpTimer: TimerHandle | undefined;
+  /** How long its permit must last in the store, in milliseconds, where that is longer than any request's. */
+  readonly deadlineMs?: number;
   /** Called at most once a wait, synchronously: the request may leave now. */
   granted(grant: Grant): void;
+  /** Its pool has been left for another, which it is to wait for instead. Not called for those that asked for their pool. */
+  moved?(pool: Pool): void;
   refused(error: Error): void;
 }
 
-/** Those who wait for the same thing: any route of a pool, or one certain route, at one target. */
+/** Those who wait for the same thing: any route of a pool, or one certain route, at one target, under the same of its rates. */
 export class Lane {
   readonly queue: TargetQueue;
   readonly pool: Pool;
@@ -36,6 +47,12 @@ export class Lane {
   settleBound = false;
   /** The target as a whole is at its limit: what is refused to one lane is refused to all. */
   targetBound = false;
+  /** What is waited for is the end of an outage, of the target or of the gateway. */
+  circuitBound = false;
+  /** A probe decides how long that is: nobody is refused for it beforehand. */
+  probing = false;
+  /** Waiters that take more slots than one. */
+  private costly = 0;
   /** The pool did not grow for it, since sessions on trial were going to serve those who waited then. */
   heldBack = false;
   asking = false;
@@ -46,18 +63,28 @@ export class Lane {
   unjudged: Waiter[] = [];
   private readonly clock: Clock;
 
-  constructor(queue: TargetQueue, pool: Pool, pin: PoolRoute | undefined, deadlineMs: number, clock: Clock) {
+  constructor(
+    queue: TargetQueue,
+    pool: Pool,
+    pin: PoolRoute | undefined,
+    applies: readonly boolean[] | undefined,
+    deadlineMs: number,
+    clock: Clock,
+  ) {
     this.clock = clock;
     this.queue = queue;
     this.pool = pool;
     this.pin = pin;
     this.demand = {
       count: 1,
+      cost: 1,
       policy: queue.policy,
+      applies,
       pool: pool.name,
       pin,
       offer: pin === undefined ? (after) => pool.offer(after, this.waiters.size, queue.policy.limit) : undefined,
-      patienceMs: PATIENCE_MS,
+      // Where nothing has to be made, there is nothing to be patient for.
+      patienceMs: pool.mints ? PATIENCE_MS : 0,
       horizonMs: 0,
       deadlineMs,
     };
@@ -70,7 +97,13 @@ export class Lane {
 
   /** At the end of its priority, or with `front` at the beginning. */
   add(waiter: Waiter, front: boolean): void {
+    const { demand } = this;
     waiter.lane = this;
+    if (waiter.cost > 1) this.costly++;
+    // Permits are fungible: as long as somebody waits for one that is held for long, all of them last.
+    if (waiter.deadlineMs !== undefined && waiter.deadlineMs > demand.deadlineMs) {
+      demand.deadlineMs = waiter.deadlineMs;
+    }
     if (front) this.waiters.unshift(waiter);
     else this.waiters.push(waiter);
     this.queue.needy.add(this);
@@ -79,9 +112,31 @@ export class Lane {
   remove(waiter: Waiter): void {
     this.waiters.remove(waiter);
     waiter.lane = undefined;
+    if (waiter.cost > 1) this.costly--;
     if (waiter.giveUpTimer === undefined) return;
     this.clock.clearTimeout(waiter.giveUpTimer);
     waiter.giveUpTimer = undefined;
+  }
+
+  /** Wants what all others want: one slot, under all of the target's rates. */
+  get isPlain(): boolean {
+    return this.demand.cost === 1 && this.demand.applies === undefined;
+  }
+
+  /** Sets the demand to those at the head who want the same: in turn, so that one who needs many slots is not passed by for ever. */
+  ask(most: number): number {
+    const { waiters, demand } = this;
+    demand.count = Math.min(waiters.size, most);
+    demand.cost = 1;
+    if (this.costly === 0 || demand.count <= 0) return demand.count;
+    const cost = waiters.head!.cost;
+    let same = 0;
+    for (let next: Waiter | undefined = waiters.head; next?.cost === cost && same < demand.count; same++) {
+      next = waiters.next(next);
+    }
+    demand.cost = cost;
+    demand.count = same;
+    return same;
   }
 
   refuseAll(error: Error): void {
@@ -94,10 +149,16 @@ export class Lane {
   /** Refuses a waiter at once when nothing comes in time for it, as far as is known; a session on trial may serve it any moment. */
   refuseIfLate(waiter: Waiter): boolean {
     const { dueAt, pool, queue } = this;
-    if (dueAt === Infinity || dueAt <= waiter.giveUpAt || (this.pin === undefined && pool.trying)) return false;
+    if (dueAt === Infinity || this.probing || dueAt <= waiter.giveUpAt || (this.pin === undefined && pool.trying))
+      return false;
     const { maxWaitMs } = waiter;
+    const waitMs = dueAt - this.clock.now();
     this.remove(waiter);
-    waiter.refused(new BudgetExceededError({ target: queue.key, waitMs: dueAt - this.clock.now(), maxWaitMs }));
+    waiter.refused(
+      this.circuitBound
+        ? new CircuitOpenError(queue.key, waitMs)
+        : new BudgetExceededError({ target: queue.key, waitMs, maxWaitMs }),
+    );
     return true;
   }
 
@@ -119,20 +180,34 @@ export class Lane {
 export class TargetQueue {
   readonly key: string;
   readonly policy: Policy;
-  /** By the route they are pinned to, else by their pool. */
-  readonly lanes: Map<Pool | PoolRoute, Lane> = new Map();
+  /** By the route they are pinned to, else by their pool; several where a target has rates for some of its paths. */
+  readonly lanes: Map<Pool | PoolRoute, Lane[]> = new Map();
   /** Those in which somebody waits, by turn. */
   readonly needy: Set<Lane> = new Set();
   timer: TimerHandle | undefined;
   timerDueAt: number = Infinity;
   /** Requests granted and not over. */
   active = 0;
+  /** The pool of its requests, where nothing else is said; and the ladder, where there are several to choose from. */
+  readonly pool: Pool;
+  readonly ladder: Ladder | undefined;
   /** Slowest answer seen lately, in milliseconds: how long an aborted request may still be on its way. */
   slowestMs = 1000;
 
-  constructor(key: string, policy: Policy) {
+  constructor(key: string, policy: Policy, pool: Pool, ladder: Ladder | undefined) {
     this.key = key;
     this.policy = policy;
+    this.pool = pool;
+    this.ladder = ladder;
+  }
+
+  /** Of a route that may never be used again nothing is kept. */
+  forget(lane: Lane): void {
+    const { pin } = lane;
+    if (pin === undefined) return;
+    const others = this.lanes.get(pin)?.filter((other) => other !== lane) ?? [];
+    if (others.length === 0) this.lanes.delete(pin);
+    else this.lanes.set(pin, others);
   }
 }
 

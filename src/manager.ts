@@ -1,20 +1,27 @@
-import { type Dispatcher, Dispatcher1Wrapper, type Request, type RequestInit, type Response } from 'undici';
+import { type Dispatcher, Dispatcher1Wrapper, type Request, type RequestInit } from 'undici';
+import type { CacheStats } from './cache/layer.ts';
 import type { ExchangeInfo, PaceOptions } from './call.ts';
 import { PacedDispatcher } from './dispatcher.ts';
 import { Engine } from './engine.ts';
+import { StoreError } from './errors.ts';
 import type { PacelineEventName, PacelineEvents } from './events.ts';
 import { Fetcher } from './fetch.ts';
-import { checkSessionId } from './gateway/template.ts';
 import { showAs } from './inspect.ts';
+import { acquire, type Lease } from './lease.ts';
+import type { LeaseOptions } from './lease-options.ts';
 import { type ProxyManagerOptions, resolveOptions } from './options.ts';
 import { Session, type SessionOptions } from './session.ts';
+import { checkSessionOptions, checkStrict } from './session-options.ts';
 import { Stamp } from './stamp.ts';
-import type { TrafficStats } from './stats.ts';
-import type { TargetSnapshot } from './store/store.ts';
-import { invalid, knownOnly } from './validate.ts';
+import type { EgressStats, TrafficStats } from './stats.ts';
+import type { Snapshot, Store, TargetSnapshot } from './store/store.ts';
+import { invalid } from './validate.ts';
 
 /** What the global fetch takes: a string, a URL, or a Request, undici's or Node's own. */
 export type FetchInput = string | URL | Request | globalThis.Request;
+
+/** What the global fetch gives, by type; the object is undici's. */
+export type FetchResponse = globalThis.Response;
 
 /** What the global fetch takes, and how to pace it. */
 export type FetchInit = (RequestInit | globalThis.RequestInit) & { readonly pace?: PaceOptions };
@@ -40,14 +47,12 @@ export interface TargetStats extends TrafficStats {
 }
 
 /** See {@link ProxyManager.stats}. */
-export interface ManagerStats {
-  /** Egress IPs seen, those in bad health, and the others. */
-  readonly total: number;
-  readonly blocked: number;
-  readonly active: number;
+export interface ManagerStats extends EgressStats {
   /** Requests waiting for a permit, and requests under way. */
   readonly waiting: number;
   readonly inFlight: number;
+  /** What the cache has saved; absent without one. */
+  readonly cache: CacheStats | undefined;
   readonly pools: Readonly<Record<string, PoolStats>>;
   readonly targets: Readonly<Record<string, TargetStats>>;
 }
@@ -83,8 +88,8 @@ export class ProxyManager {
    * @throws {GatewayError} when the gateway refuses for good · {RetriesExhaustedError} when every attempt failed
    * @throws {QueueTimeoutError} | {DeadlineError} when a time limit passed · TypeError as fetch does
    */
-  readonly fetch = (input: FetchInput, init?: FetchInit): Promise<Response> =>
-    this.#fetcher.fetch(input, init as { pace?: PaceOptions });
+  readonly fetch = (input: FetchInput, init?: FetchInit): Promise<FetchResponse> =>
+    this.#fetcher.fetch(input, init as { pace?: PaceOptions }) as Promise<unknown> as Promise<FetchResponse>;
 
   /**
    * Paces somebody else's fetch; it must take `dispatcher` (Node's own does, undici's does).
@@ -110,14 +115,30 @@ export class ProxyManager {
     return this.#dispatcher;
   }
 
-  /** Opens a sticky session: one exit for all its requests. */
+  /** Opens a sticky session: one exit for all its requests, and a cookie jar of its own. */
   session(options: SessionOptions = {}): Session {
-    knownOnly('session', options, ['id', 'pool']);
-    const { id, pool } = options;
-    if (id !== undefined) checkSessionId('session.id', id);
-    const first = this.#engine.allPools().next().value!;
-    const from = pool === undefined ? first : this.#engine.pool(pool, 'session.pool');
-    return new Session(this.#engine, this.#fetcher, from, id);
+    checkSessionOptions(options);
+    const { pool } = options;
+    const first = this.#engine.targets.allPools().next().value!;
+    const from = pool === undefined ? first : this.#engine.targets.pool(pool, 'session.pool');
+    if (options.strict) checkStrict(from);
+    return new Session(this.#engine, this.#fetcher, from, options);
+  }
+
+  /**
+   * A permit handed over, for clients that are not on undici: a browser, curl, got, axios. Waits in the same queue as `fetch`, and
+   * takes one slot of one egress. Tried once: after a `GatewayError` that is `retryable`, acquire again.
+   *
+   * @throws {BudgetExceededError} when no slot comes within `maxWaitMs` · {QueueTimeoutError} when the wait took too long
+   * @throws {GatewayError} when the exit was to be learnt and could not · {ConfigError} for a pool that rotates with every tunnel
+   * @throws the signal's reason when it is aborted · {ClosedError} when the manager is closed
+   * @example
+   * await using lease = await proxies.acquire('https://shop.example/', { signal: AbortSignal.timeout(30_000) });
+   * const { status, headers } = await axios.get('https://shop.example/', { proxy: false, httpsAgent: new HttpsProxyAgent(lease.proxyUrl) });
+   * lease.settle({ status, headers });
+   */
+  acquire(url: string | URL, options: LeaseOptions = {}): Promise<Lease> {
+    return acquire(this.#engine, url, options);
   }
 
   /** What is known of a response's way; `undefined` for responses of others. */
@@ -128,10 +149,10 @@ export class ProxyManager {
   /** Counts since the start, and the budgets as they stand. */
   async stats(): Promise<ManagerStats> {
     const engine = this.#engine;
-    const snapshot = await engine.options.store.inspect();
+    const snapshot = await inspected(engine.options.store);
     const states = new Map(snapshot.targets.map((state) => [state.target, state]));
     const pools: Record<string, PoolStats> = {};
-    for (const pool of engine.allPools()) {
+    for (const pool of engine.targets.allPools()) {
       const { type, concurrency } = pool.options;
       const { name, sessions, inUse, certainty: egress } = pool;
       pools[name] = { type, sessions, inUse, concurrency, egress, ...engine.stats.poolStats(name) };
@@ -139,7 +160,8 @@ export class ProxyManager {
     const targets: Record<string, TargetStats> = {};
     for (const [name, traffic] of engine.stats.targetStats()) targets[name] = { ...traffic, state: states.get(name) };
     const { waiting } = engine.admission;
-    return { ...engine.stats.egresses(), waiting, inFlight: engine.exchanges.size - waiting, pools, targets };
+    const inFlight = engine.exchanges.size - waiting;
+    return { ...engine.stats.egresses(), waiting, inFlight, cache: engine.cache?.stats, pools, targets };
   }
 
   /** Listens to an event; returns the function that stops it. The same goes to the diagnostics channel `paceline:<event>`. */
@@ -148,8 +170,9 @@ export class ProxyManager {
   }
 
   /**
-   * Takes no more requests, lets those there are come to their end, and frees every socket and timer.
-   * With `force`, also when it comes second, they fail at once with a `ClosedError`. A body that nobody reads is cut after a second.
+   * Takes no more requests, lets those there are come to their end, those that wait for a slot too, and frees every socket and timer.
+   * `close({ force: true })`, also after a `close()` that still waits, fails them at once with a `ClosedError`. A second plain `close()` waits
+   * along with the first. A body that nobody reads is cut after a second.
    */
   close(options: { readonly force?: boolean } = {}): Promise<void> {
     const force = options.force === true;
@@ -168,7 +191,15 @@ export class ProxyManager {
   toJSON(): object {
     return {
       name: 'ProxyManager',
-      pools: [...this.#engine.allPools()].map(({ name, options }) => ({ name, type: options.type })),
+      pools: [...this.#engine.targets.allPools()].map(({ name, options }) => ({ name, type: options.type })),
     };
+  }
+}
+
+async function inspected(store: Store): Promise<Snapshot> {
+  try {
+    return await store.inspect();
+  } catch (error) {
+    throw StoreError.from(error);
   }
 }

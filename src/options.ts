@@ -1,49 +1,33 @@
 import type { ConnectionOptions } from 'node:tls';
+import {
+  type Adaptation,
+  type AdaptiveOptions,
+  type BreakerOptions,
+  type HealthOptions,
+  resolveAdaptation,
+} from './adaptation.ts';
+import { type CacheOptions, type ResolvedCache, resolveCache } from './cache/options.ts';
 import { type Clock, type Random, systemClock } from './clock.ts';
 import type { Carrier } from './gateway/agents.ts';
 import type { PoolRoute } from './gateway/pool.ts';
 import { type PoolOptions, type ResolvedPool, resolvePools } from './gateway/pool-options.ts';
 import type { GatewayFunction } from './gateway/template.ts';
 import type { Classify } from './outcome.ts';
+import {
+  type ResolvedRetry,
+  type ResolvedTimeouts,
+  type RetryOptions,
+  resolveHeaders,
+  resolveRetry,
+  resolveTimeouts,
+  type TimeoutOptions,
+} from './request-options.ts';
 import { type MemoryStore, memoryStore } from './store/memory.ts';
 import type { Store } from './store/store.ts';
 import { type TargetClassifier, targetClassifier } from './target/classifier.ts';
 import { builtinTiers } from './target/tiers.ts';
 import type { TargetRule, TierOptions } from './target/types.ts';
-import { count, invalid, knownOnly, nonNegative, positive, within } from './validate.ts';
-
-/** How failed attempts are tried again. */
-export interface RetryOptions {
-  /** Attempts in all, the first included; an integer ≥ 1. @default 5 */
-  readonly attempts?: number;
-  /** Base of the full-jitter backoff, in milliseconds, ≥ 0. @default 1000 */
-  readonly baseMs?: number;
-  /** The longest backoff, in milliseconds. @default 60_000 */
-  readonly capMs?: number;
-  /**
-   * Methods that may be sent twice. Others are tried again only when the target never saw them.
-   * @default ['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE', 'QUERY']
-   */
-  readonly methods?: readonly string[];
-  /** Extra sends allowed over all requests of this manager, as a share of them, 0 to 10; besides 10 a second. @default 0.2 */
-  readonly ratio?: number;
-  /** A Retry-After beyond this is not waited for: the response is handed over instead. Milliseconds. @default 300_000 */
-  readonly maxRetryAfterMs?: number;
-}
-
-/** Time limits, in milliseconds. */
-export interface TimeoutOptions {
-  /** To an open tunnel, the gateway's answer and the TLS handshake with the target included. @default 10_000 */
-  readonly connectMs?: number;
-  /** From the request to the response's headers; undici looks about twice a second. @default 30_000 */
-  readonly headersMs?: number;
-  /** Between two pieces of the body; undici looks about twice a second. @default 30_000 */
-  readonly bodyMs?: number;
-  /** For everything: waiting, all attempts and the body. @default none */
-  readonly totalMs?: number;
-  /** In the queue, an attempt. @default none */
-  readonly queueMs?: number;
-}
+import { invalid, knownOnly } from './validate.ts';
 
 export interface ProxyManagerOptions {
   /** Shorthand for one residential pool: a URL template or a function. */
@@ -64,8 +48,26 @@ export interface ProxyManagerOptions {
   readonly timeouts?: TimeoutOptions;
   /** Sent with every request that does not set them itself. */
   readonly headers?: Readonly<Record<string, string>>;
+  /**
+   * Keeps responses that may be kept, and sends equal requests under way once: a hit, or a request that joins another, takes no
+   * permit and spends nothing. Requests on a session, through a pool other than the usual one, or with credentials (`authorization`,
+   * `cookie`) take no part. A response with another verdict than `ok` is never kept.
+   * @default false
+   */
+  readonly cache?: boolean | CacheOptions;
   /** The caller's own verdict on a response, asked first; `undefined` leaves it to the built-in. */
   readonly classify?: Classify;
+  /** How budgets and concurrency follow what targets tolerate; `false` keeps them as they are. @default true */
+  readonly adaptive?: boolean | AdaptiveOptions;
+  /** When an egress is left out at a target for its health; `false` for never. @default true */
+  readonly health?: boolean | HealthOptions;
+  /** When a target, or a pool's gateway, is left alone because it is down; `false` for never. @default true */
+  readonly breaker?: boolean | BreakerOptions;
+  /**
+   * Whether HTML pages with 200 or 202 are looked at too, for what a block says; refusals always are. The response is handed over once
+   * the first 8 KB of its body are there, decoded, or all of it, or a second has passed since its headers. @default false
+   */
+  readonly inspectBody?: boolean;
   /** TLS with the targets, for all pools. */
   readonly requestTls?: ConnectionOptions;
   /** TLS with the gateways, for all pools. */
@@ -88,16 +90,13 @@ export interface ResolvedOptions {
   readonly tierNames: ReadonlySet<string>;
   readonly store: Store | MemoryStore;
   readonly ownsStore: boolean;
-  readonly retry: Required<Omit<RetryOptions, 'methods'>> & { readonly methods: ReadonlySet<string> };
-  readonly timeouts: {
-    readonly connectMs: number;
-    readonly headersMs: number;
-    readonly bodyMs: number;
-    readonly totalMs: number | undefined;
-    readonly queueMs: number | undefined;
-  };
+  readonly retry: ResolvedRetry;
+  readonly timeouts: ResolvedTimeouts;
   readonly headers: readonly (readonly [string, string])[];
+  readonly cache: ResolvedCache | undefined;
   readonly classify: Classify | undefined;
+  readonly adaptation: Adaptation;
+  readonly inspectBody: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly transport: Transport | undefined;
@@ -105,13 +104,10 @@ export interface ResolvedOptions {
 
 const KNOWN = [
   ...['gateway', 'params', 'pools', 'targets', 'tiers', 'defaultTier', 'store', 'retry', 'timeouts', 'headers'],
-  ...['classify', 'requestTls', 'proxyTls', 'clock', 'random', 'transport'],
+  ...['cache', 'classify', 'inspectBody', 'adaptive', 'health', 'breaker', 'requestTls', 'proxyTls', 'clock', 'random'],
+  'transport',
 ];
-const KNOWN_RETRY = ['attempts', 'baseMs', 'capMs', 'methods', 'ratio', 'maxRetryAfterMs'];
-const KNOWN_TIMEOUTS = ['connectMs', 'headersMs', 'bodyMs', 'totalMs', 'queueMs'];
 const KNOWN_RULE = ['match', 'name', 'tier', 'pools', 'budget', 'rate', 'concurrency', 'scope'];
-const RETRY_METHODS = ['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE', 'QUERY'];
-const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 /** Checks everything a caller can get wrong, and fills in the defaults. */
 export function resolveOptions(options: ProxyManagerOptions): ResolvedOptions {
@@ -120,6 +116,9 @@ export function resolveOptions(options: ProxyManagerOptions): ResolvedOptions {
     if (options[name] !== undefined && typeof options[name] !== 'function') {
       throw invalid(name, 'a function', options[name]);
     }
+  }
+  if (options.inspectBody !== undefined && typeof options.inspectBody !== 'boolean') {
+    throw invalid('inspectBody', 'true or false', options.inspectBody);
   }
   hasMethods('clock', options.clock, ['now', 'wallNow', 'setTimeout', 'clearTimeout']);
   hasMethods('store', options.store, ['reserve', 'bind', 'settle', 'cancel', 'inspect', 'close']);
@@ -151,7 +150,10 @@ export function resolveOptions(options: ProxyManagerOptions): ResolvedOptions {
     retry: resolveRetry(options.retry),
     timeouts: resolveTimeouts(options.timeouts),
     headers: resolveHeaders(options.headers),
+    cache: resolveCache(options.cache),
     classify: options.classify,
+    adaptation: resolveAdaptation(options),
+    inspectBody: options.inspectBody ?? false,
     clock,
     random,
     transport: options.transport,
@@ -163,7 +165,11 @@ function checkRules({ targets = [], tiers = {} }: ProxyManagerOptions, pools: Re
   for (const [i, rule] of targets.entries()) {
     knownOnly(`targets[${i}]`, rule, KNOWN_RULE);
     if (rule.budget !== undefined) knownOnly(`targets[${i}].budget`, rule.budget, ['limit', 'windowMs', 'spacing']);
-    if (rule.rate !== undefined) knownOnly(`targets[${i}].rate`, rule.rate, ['limit', 'windowMs', 'burst']);
+    const rates: readonly unknown[] = Array.isArray(rule.rate) ? rule.rate : rule.rate === undefined ? [] : [rule.rate];
+    for (const [n, rate] of rates.entries()) {
+      const at = Array.isArray(rule.rate) ? `targets[${i}].rate[${n}]` : `targets[${i}].rate`;
+      knownOnly(at, rate, ['limit', 'windowMs', 'burst', 'path']);
+    }
     for (const pool of rule.pools ?? []) {
       if (!pools.has(pool)) throw invalid(`targets[${i}].pools`, `names among ${[...pools].join(', ')}`, pool);
     }
@@ -178,51 +184,4 @@ function hasMethods(option: string, value: unknown, methods: readonly string[]):
   if (value === undefined) return;
   const complete = methods.every((name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function');
   if (!complete) throw invalid(option, `an object with ${methods.join(', ')}`, value);
-}
-
-function resolveRetry(retry: RetryOptions = {}): ResolvedOptions['retry'] {
-  knownOnly('retry', retry, KNOWN_RETRY);
-  const baseMs = nonNegative('retry.baseMs', retry.baseMs ?? 1000, 'milliseconds');
-  const capMs = nonNegative('retry.capMs', retry.capMs ?? 60_000, 'milliseconds');
-  if (capMs < baseMs) throw invalid('retry.capMs', `milliseconds ≥ retry.baseMs (${baseMs})`, capMs);
-  const methods = retry.methods ?? RETRY_METHODS;
-  if (!Array.isArray(methods) || !methods.every((method) => typeof method === 'string' && TOKEN.test(method))) {
-    throw invalid('retry.methods', 'an array of HTTP methods', methods);
-  }
-  return {
-    attempts: count('retry.attempts', retry.attempts ?? 5),
-    baseMs,
-    capMs,
-    methods: new Set(methods.map((method) => method.toUpperCase())),
-    ratio: within('retry.ratio', retry.ratio ?? 0.2, 0, 10),
-    maxRetryAfterMs: nonNegative('retry.maxRetryAfterMs', retry.maxRetryAfterMs ?? 300_000, 'milliseconds'),
-  };
-}
-
-function resolveTimeouts(timeouts: TimeoutOptions = {}): ResolvedOptions['timeouts'] {
-  knownOnly('timeouts', timeouts, KNOWN_TIMEOUTS);
-  const ms = (name: keyof TimeoutOptions, standard: number): number =>
-    Math.ceil(positive(`timeouts.${name}`, timeouts[name] ?? standard, 'milliseconds'));
-  return {
-    connectMs: ms('connectMs', 10_000),
-    headersMs: ms('headersMs', 30_000),
-    bodyMs: ms('bodyMs', 30_000),
-    totalMs: timeouts.totalMs === undefined ? undefined : ms('totalMs', 0),
-    queueMs: timeouts.queueMs === undefined ? undefined : ms('queueMs', 0),
-  };
-}
-
-function resolveHeaders(headers: Readonly<Record<string, string>> = {}): [string, string][] {
-  // Headers, a Map or a list of pairs have no keys: their content would be lost without a word.
-  if (typeof headers !== 'object' || headers === null || Symbol.iterator in headers) {
-    throw invalid('headers', 'an object of names and values', headers);
-  }
-  return Object.entries(headers).map(([name, value]) => {
-    if (!TOKEN.test(name)) throw invalid('headers', 'valid header names', name);
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: the very thing to be kept out
-    if (typeof value !== 'string' || /[\u0000-\u0008\u000a-\u001f\u007f]/.test(value)) {
-      throw invalid(`headers.${name}`, 'a string without control characters', typeof value === 'string' ? '…' : value);
-    }
-    return [name.toLowerCase(), value];
-  });
 }

@@ -2,6 +2,7 @@ import { BODY_LOOK, CHALLENGE_HEADERS, isChallengeUrl, strongInBody, weakInBody,
 import { parseRateLimit } from './headers/rate-limit.ts';
 import { headerOf } from './headers/read.ts';
 import type { Outcome } from './store/store.ts';
+import { invalid } from './validate.ts';
 
 /** What came back from a target, as far as a verdict needs it. */
 export interface ResponseFacts {
@@ -15,10 +16,24 @@ export interface ResponseFacts {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** The body's beginning, decoded, where it was looked at ({@link needsBody}); what is past the first 8,192 characters is not. */
   readonly body?: string | undefined;
+  /** The body goes on after that, or may; without it, one of fewer characters is taken for the whole. @default false */
+  readonly bodyCut?: boolean | undefined;
 }
 
 /** The caller's own verdict on a response; `undefined` leaves it to the built-in one. */
 export type Classify = (exchange: ResponseFacts) => Outcome | undefined;
+
+/** All there are. */
+export const OUTCOMES: ReadonlySet<unknown> = new Set<Outcome>([
+  'ok',
+  'rate-limited',
+  'blocked',
+  'challenged',
+  'target-error',
+  'gateway-error',
+  'network-error',
+  'ignored',
+]);
 
 /** With these a weak word in the body counts. Not 401, 404 or 407, nor the target's own troubles: those have reasons of their own. */
 const REFUSALS: ReadonlySet<number> = new Set([400, 403, 405, 406, 418, 429, 503]);
@@ -109,8 +124,8 @@ function byBody(exchange: ResponseFacts): Outcome | undefined {
 }
 
 /** A body that was cut is long, unless its length in plain bytes is known to be short. */
-function isShort({ headers, body = '' }: ResponseFacts): boolean {
-  if (body.length < BODY_LOOK) return true;
+function isShort({ headers, body = '', bodyCut = false }: ResponseFacts): boolean {
+  if (!bodyCut && body.length < BODY_LOOK) return true;
   const length = headerOf(headers, 'content-length')?.trim();
   if (length === undefined || !/^\d{1,15}$/.test(length) || headerOf(headers, 'content-encoding') !== undefined) {
     return false;
@@ -130,4 +145,21 @@ function isHtml(type: string | undefined): boolean {
 
 function isText(type: string): boolean {
   return /^\s*(?:text\/|application\/[^;]{0,64}(?:json|xml)\b)/i.test(type);
+}
+
+/** The caller's own verdict where he has one, else the built-in. A bug in his surfaces on its own: it must not lose the permit. */
+export function outcomeOf(facts: ResponseFacts, classify: Classify | undefined): Outcome {
+  if (classify !== undefined) {
+    try {
+      const own = classify(facts);
+      if (OUTCOMES.has(own)) return own as Outcome;
+      if (own !== undefined) throw invalid('classify', `undefined or one of ${[...OUTCOMES].join(', ')}`, own);
+    } catch (error) {
+      // The caller's bug must not lose the permit: it surfaces on its own.
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+  return classifyOutcome(facts);
 }

@@ -1,16 +1,14 @@
 import type { Dispatcher } from 'undici';
-import type { Lane, TargetQueue, Waiter } from './admission.ts';
-import type { Call } from './call.ts';
-import type { TimerHandle } from './clock.ts';
-import type { Engine } from './engine.ts';
-import { GatewayError } from './errors.ts';
+import type { TargetQueue } from './admission.ts';
+import { GatewayError, type GatewayErrorKind } from './errors.ts';
+import type { Carrier } from './gateway/agents.ts';
+import type { Held } from './gateway/carriers.ts';
 import type { Dial } from './gateway/dial.ts';
-import type { Pool, PoolRoute } from './gateway/pool.ts';
+import type { PoolRoute } from './gateway/pool.ts';
 import type { Gate, TunnelClient } from './gateway/tunnels.ts';
 import type { PendingController } from './pending-controller.ts';
+import { Queued } from './queued.ts';
 import type { Grant } from './store/store.ts';
-import type { Target } from './target/types.ts';
-import type { Level } from './waiters.ts';
 
 // One way only: waiting for a permit → on its way to a tunnel → sent → headers came → over. A refused tunnel leads back to waiting.
 export const WAITING = 0;
@@ -25,65 +23,28 @@ export class EgressRefused extends Error {
 }
 
 /** A request's way to a tunnel: it waits for a permit, is given a route, and is checked against the exit that the tunnel really has. */
-export abstract class Passage implements Gate, Waiter {
-  protected readonly engine: Engine;
-  protected readonly call: Call;
-  protected readonly options: Dispatcher.DispatchOptions;
+export abstract class Passage extends Queued implements Gate {
   protected abstract readonly controller: PendingController;
   protected state: number = WAITING;
-  protected target!: Target;
-  protected queue!: TargetQueue;
-  protected pool!: Pool;
   protected route!: PoolRoute;
   protected grant!: Grant;
   protected dial: Dial | undefined;
   protected client: TunnelClient | undefined;
-  protected leaveCarrier: (() => void) | undefined;
-  /** Time in the queue. */
-  protected waitedMs = 0;
+  private carried: Held | undefined;
+  /** Its pass to the gateway, until the gateway has done its part or not. */
+  private ticket = -1;
+  /** The permit's `admit` event went out. */
+  protected told = false;
 
-  // Waiter
-  readonly priority: number;
-  lane: Lane | undefined;
-  before: Passage | undefined;
-  after: Passage | undefined;
-  level: Level | undefined;
-  queuedAt = 0;
-  giveUpAt: number = Infinity;
-  maxWaitMs: number = Infinity;
-  giveUpTimer: TimerHandle | undefined;
-
-  constructor(engine: Engine, call: Call, options: Dispatcher.DispatchOptions) {
-    this.engine = engine;
-    this.call = call;
-    this.options = options;
-    this.priority = call.pace.priority ?? 0;
+  /** Whether another passage, for this queue and under these of its rates, may have the permit that this one holds; from then on it is that one's. */
+  handsOver(_queue: TargetQueue, _applies: readonly boolean[] | undefined): boolean {
+    return false;
   }
 
-  /** It cannot go on: nothing was sent. */
-  protected abstract fail(error: Error): void;
+  /** Gives up before undici has the request; what it holds goes back. */
+  abstract abandon(reason: Error): void;
 
   abstract onResponseError(controller: Dispatcher.DispatchController | undefined, error: Error): void;
-
-  /** Takes its place in the queue of its target. */
-  protected enter(): void {
-    const { engine, call, options } = this;
-    try {
-      const url = `${options.origin}${options.path}`;
-      this.target = engine.classify(url, call.pace.tier);
-      this.pool = call.pin === undefined ? engine.poolFor(this.target, call.pace.pool) : engine.pool(call.pin.pool);
-      this.queue = engine.queueFor(this.target, call.pace.tier);
-    } catch (error) {
-      this.fail(error as Error);
-      return;
-    }
-    call.target = this.target.name;
-    call.tier = this.target.tier;
-    this.queuedAt = engine.clock.now();
-    this.maxWaitMs = Math.min(call.pace.maxWaitMs ?? Infinity, engine.timeouts.queueMs ?? Infinity);
-    this.giveUpAt = this.queuedAt + this.maxWaitMs;
-    engine.admission.take(this, this.queue, this.pool, call.pin, false);
-  }
 
   granted(grant: Grant): void {
     const { engine, call } = this;
@@ -92,14 +53,19 @@ export abstract class Passage implements Gate, Waiter {
     this.grant = grant;
     this.route = grant.route as PoolRoute;
     call.route = this.route;
+    this.ticket = this.pool.circuit.pass();
     // Hops stay where the first one left from: a site may tie its redirects to the address.
     if (this.route.weight === 1) call.pin = this.route;
-    const { carrier, done } = engine.carriers.use(this.route);
-    this.leaveCarrier = done;
+    const lost = call.stay?.lost;
+    if (lost !== undefined) {
+      this.abandon(lost);
+      return;
+    }
+    const { carrier } = (this.carried = engine.carriers.use(this.route));
     const { probeUrl } = this.pool.options;
     if (probeUrl === undefined || this.route.probed !== undefined) this.send(carrier);
     else {
-      engine.probe(this.route, carrier, probeUrl).then(
+      engine.exits.probe(this.route, carrier, probeUrl).then(
         () => {
           if (this.state === DIALING) this.send(carrier);
         },
@@ -110,28 +76,29 @@ export abstract class Passage implements Gate, Waiter {
     }
   }
 
-  refused(error: Error): void {
-    this.waited();
-    this.fail(error);
+  protected adopt(from: Passage): boolean {
+    if (!from.handsOver(this.queue, this.applies)) return false;
+    this.pool = from.pool;
+    this.waitedMs = from.waitedMs;
+    this.told = from.told;
+    this.granted(from.grant);
+    // Not before: the way out would be closed in between.
+    from.leaveCarrier();
+    return true;
   }
 
-  private waited(): void {
-    const ms = this.engine.clock.now() - this.queuedAt;
-    this.waitedMs += ms;
-    this.call.waitedMs += ms;
-  }
-
-  private send(carrier: {
-    dispatch: (o: Dispatcher.DispatchOptions, h: Dispatcher.DispatchHandler, g: Gate) => boolean;
-  }): void {
+  protected send(carrier: Carrier): void {
     const { timeouts } = this.engine;
-    const { options } = this;
-    const dispatched: Dispatcher.DispatchOptions = {
-      ...options,
-      headersTimeout: options.headersTimeout ?? timeouts.headersMs,
-      bodyTimeout: options.bodyTimeout ?? timeouts.bodyMs,
-    };
+    const { options, call } = this;
+    // What fetch makes for each dispatch is ours to write to; cookies are added anew every time it is sent.
+    const dispatched = call.attempts > 0 && call.jar === undefined ? options : { ...options };
+    dispatched.headersTimeout ??= timeouts.headersMs;
+    dispatched.bodyTimeout ??= timeouts.bodyMs;
     if (this.pool.options.rotation === 'per-request') dispatched.reset = true;
+    // Not before: what was set while it waited in the queue goes along.
+    if (call.jar !== undefined) {
+      dispatched.headers = call.jar.addTo(options.headers, `${options.origin}${options.path}`);
+    }
     try {
       carrier.dispatch(dispatched, this as Dispatcher.DispatchHandler, this);
     } catch (error) {
@@ -156,17 +123,22 @@ export abstract class Passage implements Gate, Waiter {
 
   /** The slot is moved to the exit the tunnel really has, or the tunnel is dropped: before the request leaves, and with nothing spent. */
   admit(dial: Dial): undefined | Promise<void> {
-    const { engine, route, pool } = this;
-    const known = engine.egressOf(dial, pool) ?? route.probed ?? (route.verified ? route.egress : undefined);
-    if (known === undefined && route.weight === Infinity) {
+    const { engine, call, route, pool } = this;
+    const named = engine.exits.egressOf(dial, pool);
+    const known = named ?? route.probed ?? (route.verified ? route.egress : undefined);
+    if (named === undefined && (route.weight === Infinity || (call.stay?.strict && pool.mints))) {
       const names = pool.options.egressHeaders.join(' or ');
-      throw new GatewayError(`the gateway did not name the exit: expected the header ${names} on its CONNECT answer`, {
-        kind: 'protocol',
-        pool: pool.name,
-      });
+      throw new GatewayError(
+        `the gateway did not name the exit: expected one address or id in ${names} on its CONNECT answer`,
+        {
+          kind: 'protocol',
+          pool: pool.name,
+        },
+      );
     }
     if (known === undefined) pool.unseen = true;
     else pool.seen = true;
+    call.stay?.check(known);
     const egress = known ?? this.grant.egress;
     dial.egress = egress;
     pool.tried(route);
@@ -179,8 +151,10 @@ export abstract class Passage implements Gate, Waiter {
   }
 
   private bound(known: string | undefined, ok: boolean, duplicate: boolean, retryInMs: number): void {
-    const { engine, route } = this;
-    if (known !== undefined) engine.learned(route, known, duplicate, this.queue);
+    const { engine, call, route } = this;
+    // Once more: a store that takes its time may have let another tunnel go first.
+    call.stay?.check(known);
+    if (known !== undefined) engine.exits.learned(route, known, duplicate, this.queue);
     if (ok) return;
     const { target, pool } = this;
     if (engine.events.wants('refuse')) {
@@ -196,18 +170,36 @@ export abstract class Passage implements Gate, Waiter {
     );
   }
 
+  /** How the gateway did; once a pass. */
+  protected gatewayDid(end: 'ok' | 'ignored' | GatewayErrorKind): void {
+    const { ticket, pool, engine } = this;
+    if (ticket < 0) return;
+    this.ticket = -1;
+    if (!pool.circuit.done(ticket, end, this.queue.key)) return;
+    const { isOpen: open, waitMs: forMs } = pool.circuit;
+    engine.events.emit('circuit', { target: undefined, pool: pool.name, open, forMs });
+    if (open) engine.admission.leavePool(pool);
+  }
+
   /** The way out turned out to be unusable: back to the head of the queue. */
   protected requeue(): void {
     const { engine, call } = this;
+    this.gatewayDid('ok');
     this.releaseTunnel();
-    this.leaveCarrier?.();
-    this.leaveCarrier = undefined;
+    this.leaveCarrier();
     this.state = WAITING;
     this.queuedAt = engine.clock.now();
     if (!call.sticky && call.unsent) call.pin = undefined;
     engine.admission.finished(this.queue, this.pool);
+    this.follow();
     engine.admission.take(this, this.queue, this.pool, call.pin, true);
     engine.admission.wake(this.queue);
+  }
+
+  protected leaveCarrier(): void {
+    const { carried } = this;
+    this.carried = undefined;
+    if (carried !== undefined) this.engine.carriers.handBack(carried);
   }
 
   protected releaseTunnel(): void {

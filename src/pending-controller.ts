@@ -14,6 +14,8 @@ export class PendingController implements Dispatcher.DispatchController {
   aborted = false;
   reason: Error | null = null;
   paused = false;
+  /** A response that is held back: undici reads on, whatever pace the caller wants; that counts once it gets the response. */
+  held: { resume(): void } | undefined;
 
   constructor(exchange: Abortable) {
     this.exchange = exchange;
@@ -37,11 +39,12 @@ export class PendingController implements Dispatcher.DispatchController {
 
   pause(): void {
     this.paused = true;
-    this.real?.pause();
+    if (this.held === undefined) this.real?.pause();
   }
 
   resume(): void {
     this.paused = false;
-    this.real?.resume();
+    if (this.held === undefined) this.real?.resume();
+    else this.held.resume();
   }
 }

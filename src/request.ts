@@ -31,6 +31,7 @@ export function prepareRequest(
   defaults: readonly (readonly [string, string])[],
   foreign = false,
 ): PreparedRequest {
+  if (typeof input === 'string' && init === undefined && defaults.length === 0) return plainGet(input);
   const { pace: _, dispatcher, ...own } = isRequest(init) ? takeApart(init) : (init ?? NO_INIT);
   if (dispatcher != null)
     throw invalid('dispatcher', 'none, since the manager decides how a request leaves', dispatcher);
@@ -59,6 +60,11 @@ export function prepareRequest(
       merged.duplex = 'half';
     }),
   };
+}
+
+/** What most requests are: nothing of it has to be looked at. */
+function plainGet(input: string): PreparedRequest {
+  return { input, init: {}, method: 'GET', signal: undefined, dumpsRedirects: true, ready: undefined };
 }
 
 /** Whether a body can be sent once more. A stream may be, as long as nobody has read of it; everything else is there to be read again. */

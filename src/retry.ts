@@ -7,11 +7,14 @@ export interface AttemptResult {
   /** Status of the response; undefined when there was none. */
   readonly status: number | undefined;
   readonly outcome: Outcome | undefined;
+  /** Of the target's answer; of the gateway's, where that was a refusal. */
   readonly retryAfterMs: number | undefined;
   /** The request never reached the target. */
   readonly unsent: boolean;
   /** An error that no other attempt can mend (credentials, quota, the caller's own). */
   readonly fatal: boolean;
+  /** Too many ask the gateway at a time: another session would not help. */
+  readonly crowded?: boolean;
   /** Another egress may answer differently. */
   readonly elsewhere: boolean;
 }
@@ -31,8 +34,9 @@ export interface RetryPolicy {
 const RETRIED_STATUS: ReadonlySet<number> = new Set([429, 502, 503, 504]);
 
 /** Whether the answer is one that goes away by itself, or elsewhere. What the caller's own `classify` makes of it counts. */
-function mayPass({ status, outcome }: AttemptResult): boolean {
+function mayPass({ status, outcome, elsewhere }: AttemptResult): boolean {
   if (outcome === 'target-error') return RETRIED_STATUS.has(status!);
+  if (outcome === 'blocked' || outcome === 'challenged') return elsewhere;
   return outcome === 'rate-limited' || outcome === 'gateway-error' || outcome === 'network-error';
 }
 
@@ -40,20 +44,25 @@ function mayPass({ status, outcome }: AttemptResult): boolean {
  * Milliseconds before the next attempt, or `undefined` for none. Pure.
  *
  * A 429 is tried again at once: the queue itself keeps the egress out until its Retry-After has passed, and takes another one.
+ * So is a block or a challenge, where there is another egress to try; it is not fought on the same one.
  * A target in trouble is given the time it asks for, else full jitter. A failed exit is replaced at once, then with jitter.
+ * A gateway that says when to come back is left alone until then.
  */
 export function retryDelayMs(result: AttemptResult, policy: RetryPolicy): number | undefined {
   if (result.fatal || result.attempts >= policy.attempts || !policy.replayable) return undefined;
   const retry = result.attempts - 1;
+  const { retryAfterMs = 0 } = result;
   if (result.status === undefined) {
-    if (result.unsent) return result.attempts === 1 ? 0 : policy.backoff(retry - 1);
-    return policy.idempotent ? policy.backoff(retry) : undefined;
+    if (!result.unsent && !policy.idempotent) return undefined;
+    if (retryAfterMs > policy.maxRetryAfterMs) return undefined;
+    const atOnce = result.unsent && !result.crowded ? 1 : 0;
+    return Math.max(retryAfterMs, retry < atOnce ? 0 : policy.backoff(retry - atOnce));
   }
   if (!mayPass(result) || !policy.idempotent) return undefined;
-  const { retryAfterMs = 0 } = result;
   if (result.outcome === 'rate-limited') {
     return !result.elsewhere && retryAfterMs > policy.maxRetryAfterMs ? undefined : 0;
   }
+  if (result.outcome === 'blocked' || result.outcome === 'challenged') return 0;
   if (retryAfterMs > policy.maxRetryAfterMs) return undefined;
   return Math.max(retryAfterMs, retryAfterMs > 0 ? 0 : policy.backoff(retry));
 }

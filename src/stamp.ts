@@ -27,6 +27,8 @@ export class Stamp extends Given {
   }
 
   static of(response: object): Call | undefined {
-    return #call in response ? (response as Stamp).#call : undefined;
+    return typeof response === 'object' && response !== null && #call in response
+      ? (response as Stamp).#call
+      : undefined;
   }
 }

@@ -1,5 +1,6 @@
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import { type HealthRegistry, healthRegistry } from './health/registry.ts';
+import { type SubnetWatch, subnetWatch } from './health/subnets.ts';
 import type { Outcome } from './store/store.ts';
 
 /** Percentiles of a time, in milliseconds. */
@@ -28,8 +29,22 @@ export interface TrafficStats {
 /** Targets kept apart in the statistics; those after share one entry, so that a broad crawl does not fill the memory. */
 const MOST_TARGETS = 200;
 export const OTHER_TARGETS = '(other)';
-/** Egresses whose health is kept; the oldest are forgotten. */
+/** Longer times are counted as this. */
 const LONGEST_MS = 3_600_000;
+/** The state of the egresses is told whenever so many requests have ended. */
+const TELL_EVERY = 500;
+/** Egresses of which it is remembered whether their last answer was a refusal; beyond that all are seen afresh. */
+const MOST_EGRESSES = 100_000;
+
+/** The egress IPs as a whole. */
+export interface EgressStats {
+  /** Those seen, those in bad health (under 40 % good of their last 20 outcomes over all targets), and the others. */
+  readonly total: number;
+  readonly blocked: number;
+  readonly active: number;
+  /** Neighbourhoods (`192.0.2.0/24`, `2001:db8:1::/48`) of which half or more of at least four egresses were refused last. */
+  readonly suspectSubnets: readonly string[];
+}
 
 class Traffic {
   requests = 0;
@@ -58,6 +73,11 @@ class Traffic {
     if (latencyMs > 0) this.latency.record(Math.min(LONGEST_MS * 10, Math.max(1, Math.round(latencyMs * 10))));
   }
 
+  transferred(sent: number, received: number): void {
+    this.bytesSent += sent;
+    this.bytesReceived += received;
+  }
+
   toStats(): TrafficStats {
     const { latency } = this;
     const at = (percentile: number): number => (latency.count === 0 ? 0 : latency.percentile(percentile) / 10);
@@ -84,23 +104,45 @@ export class Stats {
   private readonly targets = new Map<string, Traffic>();
   private readonly pools = new Map<string, Traffic>();
   private readonly health: HealthRegistry = healthRegistry();
+  private readonly subnets: SubnetWatch = subnetWatch();
+  /** Whether the last answer to an egress was a refusal. */
+  private readonly refused = new Map<string, boolean>();
+  private ended = 0;
 
-  settled(target: string, pool: string, egress: string, outcome: Outcome, latencyMs: number, waitedMs: number): void {
+  /** Counts how a request ended. Returns whether it is time to tell how the egresses are. */
+  settled(
+    target: string,
+    pool: string,
+    egress: string,
+    outcome: Outcome,
+    latencyMs: number,
+    waitedMs: number,
+  ): boolean {
     this.target(target).settled(outcome, latencyMs, waitedMs);
     this.pool(pool).settled(outcome, latencyMs, waitedMs);
     const healthy = healthOf(outcome);
-    if (healthy !== undefined) this.health.record(egress, healthy);
+    if (healthy !== undefined) {
+      this.health.record(egress, healthy);
+      if (outcome !== 'network-error') this.watch(egress, !healthy);
+    }
+    return ++this.ended % TELL_EVERY === 0;
+  }
+
+  /** The subnets are looked at only when something is new. */
+  private watch(egress: string, refused: boolean): void {
+    if (this.refused.get(egress) === refused) return;
+    if (this.refused.size >= MOST_EGRESSES) this.refused.clear();
+    this.refused.set(egress, refused);
+    this.subnets.record(egress, refused);
   }
 
   transferred(target: string, pool: string, sent: number, received: number): void {
-    for (const traffic of [this.target(target), this.pool(pool)]) {
-      traffic.bytesSent += sent;
-      traffic.bytesReceived += received;
-    }
+    this.target(target).transferred(sent, received);
+    this.pool(pool).transferred(sent, received);
   }
 
-  egresses(): { total: number; blocked: number; active: number } {
-    return this.health.stats();
+  egresses(): EgressStats {
+    return { ...this.health.stats(), suspectSubnets: this.subnets.suspects() };
   }
 
   poolStats(name: string): TrafficStats {

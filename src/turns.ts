@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts';
 import { StoreError } from './errors.ts';
 import type { Pool } from './gateway/pool.ts';
 import { type Lane, PoolLine, type TargetQueue } from './lanes.ts';
+import { isLater, isReservation, isTargets } from './store/answers.ts';
 import type { Awaitable, Grant, Reservation, Store, Verdict } from './store/store.ts';
 
 /** Permits asked of the store in one call: enough to serve a burst, small enough to leave some for other processes. */
@@ -36,13 +37,13 @@ export class Turns {
     let refused: Lane | undefined;
     for (const lane of [...queue.needy]) {
       if (lane.waiters.size === 0 || !helped(lane)) continue;
-      if (refused !== undefined && lane.targetBound && !lane.asking) {
+      if (refused !== undefined && lane.targetBound && lane.isPlain && !lane.asking) {
         lane.dueAt = refused.dueAt;
         lane.wakeAt = refused.wakeAt;
         continue;
       }
       this.drain(lane);
-      if (lane.targetBound && !lane.asking && lane.waiters.size > 0) refused = lane;
+      if (lane.targetBound && lane.isPlain && !lane.asking && lane.waiters.size > 0) refused = lane;
     }
   }
 
@@ -56,9 +57,9 @@ export class Turns {
     lane.asking = true;
     for (;;) {
       lane.again = lane.missed = false;
-      const count = Math.min(lane.waiters.size, pool.room, MOST_PER_CALL);
+      const count = lane.ask(Math.min(pool.room, MOST_PER_CALL));
       if (count <= 0) break;
-      lane.demand.count = count;
+      const { deadlineMs } = lane.demand;
       let answer: Awaitable<Reservation>;
       try {
         answer = this.store.reserve(lane.queue.key, lane.demand);
@@ -66,7 +67,7 @@ export class Turns {
         this.failed(lane, error);
         break;
       }
-      if ('then' in answer) {
+      if (isLater(answer)) {
         // Other targets must not be promised the same places meanwhile.
         pool.asked += count;
         const answered = (): void => {
@@ -76,7 +77,8 @@ export class Turns {
         answer.then(
           (reservation) => {
             answered();
-            if (this.deliver(lane, reservation, count)) this.drain(lane);
+            if (!this.understood(lane, reservation)) this.schedule(lane);
+            else if (this.deliver(lane, reservation, count, deadlineMs)) this.drain(lane);
             else this.schedule(lane);
             this.fill(pool);
           },
@@ -89,7 +91,7 @@ export class Turns {
         );
         return;
       }
-      if (!this.deliver(lane, answer, count)) break;
+      if (!this.understood(lane, answer) || !this.deliver(lane, answer, count, deadlineMs)) break;
     }
     lane.asking = false;
     this.schedule(lane);
@@ -97,7 +99,7 @@ export class Turns {
 
   /** Places of a pool are free: to the lanes that wait for one, in turn. */
   fill(pool: Pool): void {
-    if (pool.room <= 0) return;
+    if (!this.roomless.has(pool.name) || pool.room <= 0) return;
     for (const lane of this.roomless.of(pool.name)) {
       this.roomless.delete(lane);
       if (lane.waiters.size > 0) this.drain(lane);
@@ -137,10 +139,12 @@ export class Turns {
   /** An empty lane holds nothing: not its timer, not its place with the pool. */
   forget(lane: Lane): void {
     const { queue } = lane;
+    lane.demand.deadlineMs = this.deadlineMs;
     queue.needy.delete(lane);
     this.roomless.delete(lane);
     this.growing.delete(lane);
-    if (lane.pin !== undefined) queue.lanes.delete(lane.pin);
+    queue.forget(lane);
+    lane.circuitBound = false;
     if (queue.timer === undefined || queue.needy.size > 0) return;
     this.clock.clearTimeout(queue.timer);
     queue.timer = undefined;
@@ -156,17 +160,23 @@ export class Turns {
       this.listener.storeFailed(error);
       return;
     }
-    if (typeof answer === 'object' && answer !== null && 'then' in answer) {
+    if (isLater(answer)) {
       answer.then(done, (error) => this.listener.storeFailed(error));
     } else done(answer as T);
   }
 
   /** Hands the permits out. Returns whether to ask for more. */
-  private deliver(lane: Lane, { grants, retryInMs, limiting }: Reservation, count: number): boolean {
+  private deliver(
+    lane: Lane,
+    { grants, retryInMs, limiting, probing }: Reservation,
+    count: number,
+    deadlineMs: number,
+  ): boolean {
     const { pool, queue } = lane;
     for (const grant of grants) {
-      if (grant.startInMs > 0) this.clock.setTimeout(() => this.hand(lane, grant), Math.ceil(grant.startInMs));
-      else this.hand(lane, grant);
+      if (grant.startInMs > 0)
+        this.clock.setTimeout(() => this.hand(lane, grant, deadlineMs), Math.ceil(grant.startInMs));
+      else this.hand(lane, grant, deadlineMs);
     }
     if (grants.length > 0 && queue.needy.delete(lane) && lane.waiters.size > 0) queue.needy.add(lane);
     const { failure } = pool;
@@ -174,23 +184,26 @@ export class Turns {
     // Whatever a session could not be made for, nobody waits for it.
     if (grants.length === count) return true;
     if (failure !== undefined) lane.refuseAll(failure);
-    lane.targetBound = limiting === 'rate' || limiting === 'concurrency';
-    const grows = lane.pin === undefined && !lane.targetBound && pool.hasOthers;
+    lane.circuitBound = limiting === 'breaker';
+    lane.probing = probing === true;
+    lane.targetBound = isTargets(limiting);
+    const grows = lane.pin === undefined && !isTargets(limiting) && pool.hasOthers;
     lane.heldBack = grows && lane.isHeldBack;
     if (grows) this.growing.add(lane);
     else this.growing.delete(lane);
     const waitMs = grows ? Math.min(retryInMs, Math.max(1, pool.offerInMs(lane.heldBack))) : retryInMs;
     lane.dueAt = this.clock.now() + waitMs;
-    lane.settleBound = limiting === 'concurrency' || retryInMs === Infinity;
+    lane.settleBound = limiting === 'concurrency' || limiting === 'breaker' || retryInMs === Infinity;
     const { unjudged } = lane;
     lane.unjudged = [];
     for (const waiter of unjudged) if (waiter.lane === lane) lane.refuseIfLate(waiter);
     return lane.again || (lane.missed && lane.isOpen(0));
   }
 
-  private hand(lane: Lane, grant: Grant): void {
+  private hand(lane: Lane, grant: Grant, deadlineMs: number): void {
     const waiter = lane.waiters.head;
-    if (waiter === undefined) {
+    // Or one came, while a remote store was asked, that will hold its permit for longer than these last.
+    if (waiter === undefined || (waiter.deadlineMs ?? 0) > Math.max(deadlineMs, this.deadlineMs)) {
       this.giveBack(lane.queue, grant);
       return;
     }
@@ -209,10 +222,14 @@ export class Turns {
       return;
     }
     if (pool.room <= 0) {
-      // When a place comes free nobody knows, and what was known of the slots may be out of date by then.
-      lane.dueAt = lane.wakeAt = Infinity;
+      // When a place comes free nobody knows, and what was known of the slots may be out of date by then. When the gateway is tried again is known.
+      const circuitWaitMs = pool.circuit.waitMs;
+      lane.dueAt = lane.wakeAt = circuitWaitMs > 0 ? this.clock.now() + circuitWaitMs : Infinity;
+      lane.circuitBound = circuitWaitMs > 0;
+      lane.probing = false;
       lane.targetBound = lane.settleBound = false;
       this.roomless.add(lane);
+      if (lane.wakeAt < queue.timerDueAt) this.setTimer(queue, lane.wakeAt);
       return;
     }
     // What is in flight is settled, or lost and given up for, by its deadline: nobody waits for ever.
@@ -235,6 +252,13 @@ export class Turns {
     let next = Infinity;
     for (const { asking, wakeAt } of queue.needy) if (!asking && wakeAt < next) next = wakeAt;
     if (next < queue.timerDueAt) this.setTimer(queue, next);
+  }
+
+  /** Whether the store gave an answer; else that is for those who wait, and nobody is left waiting for ever. */
+  private understood(lane: Lane, answer: unknown): boolean {
+    if (isReservation(answer)) return true;
+    this.failed(lane, new StoreError('the store answered reserve with something else than grants and retryInMs'));
+    return false;
   }
 
   private failed(lane: Lane, error: unknown): void {

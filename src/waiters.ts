@@ -17,7 +17,7 @@ export interface Level {
 
 /** A queue by priority, first come first served within one; leaving from the middle costs O(1). */
 export class WaiterList<W extends ListedWaiter> {
-  /** By falling priority, none of them empty. */
+  /** By falling priority; empty is at most one, when it is the only one. */
   private readonly levels: Level[] = [];
   size = 0;
 
@@ -48,6 +48,12 @@ export class WaiterList<W extends ListedWaiter> {
     this.size++;
   }
 
+  /** Who comes after. */
+  next(waiter: W): W | undefined {
+    const { levels } = this;
+    return (waiter.after ?? levels[levels.indexOf(waiter.level!) + 1]?.head) as W | undefined;
+  }
+
   shift(): W | undefined {
     const first = this.head;
     if (first !== undefined) this.remove(first);
@@ -63,12 +69,14 @@ export class WaiterList<W extends ListedWaiter> {
     else after.before = before;
     waiter.before = waiter.after = waiter.level = undefined;
     this.size--;
-    if (level.head === undefined) this.levels.splice(this.levels.indexOf(level), 1);
+    // The last level stays: it is nearly always the one that the next waiter is for.
+    if (level.head === undefined && this.levels.length > 1) this.levels.splice(this.levels.indexOf(level), 1);
   }
 
   private levelOf(priority: number): Level {
     const { levels } = this;
     let at = 0;
+    if (this.size === 0 && levels.length === 1 && levels[0].priority !== priority) levels.length = 0;
     while (at < levels.length && levels[at].priority > priority) at++;
     if (levels[at]?.priority !== priority) levels.splice(at, 0, { priority, head: undefined, tail: undefined });
     return levels[at];

@@ -38,6 +38,13 @@ const weak = (word: string, outcome: Outcome): Row[] => [
     { headers: { ...HTML, 'content-length': '9000' }, body: `${word}${LONG}`.slice(0, 8192) },
     outcome,
   ],
+  [`${word} on a page that goes on`, { headers: HTML, body: word, bodyCut: true }, 'ok'],
+  [`${word} with 403 on a page that goes on`, { status: 403, body: word, bodyCut: true }, outcome],
+  [
+    `${word} on a page that goes on to 9 KB`,
+    { headers: { ...HTML, 'content-length': '9000' }, body: word, bodyCut: true },
+    outcome,
+  ],
   [`${word} with 404`, { status: 404, body: word }, 'ok'],
   [`${word} with 401`, { status: 401, body: word }, 'ok'],
   [`${word} with 500`, { status: 500, body: word }, 'target-error'],

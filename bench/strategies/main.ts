@@ -1,92 +1,112 @@
 /**
- * 100,000 pages of a protected, adaptive, banning site over 8 hours of virtual time, by six strategies in the same world.
+ * 100,000 pages of a protected, adaptive, banning site over 8 hours of virtual time, by seven strategies in the same three worlds.
  *
  *   npm run bench:strategies [-- urls]
+ *
+ * Fewer pages than 100,000 are the first of the 8 hours, one world only, and nothing is written.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
+import { Worker } from 'node:worker_threads';
 import Table from 'cli-table3';
-import type { SimulatedWorld } from '../../src/testing/simulation/world.ts';
-import { paceline } from './paceline.ts';
-import {
-  articleManager,
-  crawleeSessions,
-  domainBucket,
-  fixedInterval,
-  naiveRotation,
-  politeRotation,
-} from './peers.ts';
+import { type Contender, contenders } from './contenders.ts';
+import type { Row } from './measure.ts';
 import { plots } from './plots.ts';
-import { type Ending, HOST, openWorld, run, type Strategy, URLS } from './world.ts';
-
-/** What a strategy came to. */
-export interface Row {
-  readonly name: string;
-  readonly success: number;
-  readonly sendsPerPage: number;
-  readonly overBudget: number;
-  readonly limited: number;
-  readonly bans: number;
-  readonly megabytes: number;
-  readonly dialsPerPage: number;
-  readonly meanWaitS: number;
-  readonly endings: readonly Ending[];
-}
+import { URLS } from './world.ts';
 
 const urls = Number(process.argv[2] ?? URLS);
-const strategies: [string, (world: SimulatedWorld) => Strategy][] = [
-  ['naive rotation', naiveRotation],
-  ['fixed-interval retry', fixedInterval],
-  ['rotation + Retry-After', politeRotation],
-  ['domain token bucket', domainBucket],
-  ['Crawlee session rules', crawleeSessions],
-  ["the article's manager", articleManager],
-  ['paceline', paceline],
-];
+const seeds = urls === URLS ? [42, 43, 44] : [42];
+/** Runs that are done side by side; a world needs one core. */
+const WORKERS = 2;
 
-const rows: Row[] = [];
-for (const [name, strategy] of strategies) {
-  const started = performance.now();
-  const world = openWorld(42);
-  const endings = await run(world, strategy(world), urls);
-  const { counts } = world.site(HOST);
-  const got = endings.filter(({ ok }) => ok).length;
-  rows.push({
-    name,
-    success: got / urls,
-    sendsPerPage: world.sends / Math.max(1, got),
-    overBudget: counts.overBudget,
-    limited: counts.limited,
-    bans: counts.bans,
-    megabytes: world.bytes / 1e6,
-    dialsPerPage: world.dials / Math.max(1, got),
-    meanWaitS: endings.reduce((sum, { startedAt, endedAt }) => sum + endedAt - startedAt, 0) / endings.length / 1000,
-    endings,
+interface Job {
+  readonly name: Contender;
+  readonly seed: number;
+}
+
+const names = Object.keys(contenders) as Contender[];
+const results = new Map<Contender, Row[]>(names.map((name) => [name, []]));
+// The longest ones first, and ours once more: the same seed must come to the same end.
+const jobs: Job[] = [...names].reverse().flatMap((name) => seeds.map((seed) => ({ name, seed })));
+const again: { hash?: string } = {};
+
+function one({ name, seed }: Job): Promise<Row> {
+  return new Promise((resolve, reject) => {
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: { name, seed, urls } });
+    worker.once('message', resolve);
+    worker.once('error', reject);
   });
-  console.error(`${name}: ${((performance.now() - started) / 1000).toFixed(0)} s of real time`);
+}
+
+async function work(): Promise<void> {
+  for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) {
+    const started = performance.now();
+    const row = await one(job);
+    console.error(`${job.name}, seed ${job.seed}: ${((performance.now() - started) / 1000).toFixed(0)} s of real time`);
+    results.get(job.name)!.push(row);
+  }
+}
+
+const repeated = one({ name: 'paceline', seed: seeds[0] }).then(({ hash }) => void (again.hash = hash));
+await Promise.all([repeated.then(work), ...Array.from({ length: WORKERS - 1 }, work)]);
+
+/** The mean over the seeds, and how far the seeds lie apart where that shows. */
+function cell(rows: readonly Row[], of: (row: Row) => number, digits: number, unit = ''): string {
+  const values = rows.map(of);
+  const text = (value: number): string =>
+    value.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const mean = text(values.reduce((sum, value) => sum + value, 0) / values.length);
+  const [low, high] = [text(Math.min(...values)), text(Math.max(...values))];
+  return low === high ? `${mean}${unit}` : `${mean}${unit}\n${low}–${high}`;
+}
+
+function meanOf(name: Contender): Row {
+  const rows = results.get(name)!;
+  const mean = (of: (row: Row) => number): number => rows.reduce((sum, row) => sum + of(row), 0) / rows.length;
+  return {
+    name,
+    success: mean((row) => row.success),
+    late: mean((row) => row.late),
+    sendsPerPage: mean((row) => row.sendsPerPage),
+    overBudget: mean((row) => row.overBudget),
+    limited: mean((row) => row.limited),
+    bans: mean((row) => row.bans),
+    bytesPerPage: mean((row) => row.bytesPerPage),
+    dialsPerPage: mean((row) => row.dialsPerPage),
+    meanWaitS: mean((row) => row.meanWaitS),
+    overTime: rows[0].overTime.map((_, bin) => mean((row) => row.overTime[bin])),
+    hash: '',
+  };
 }
 
 const table = new Table({
-  head: ['', 'success', 'sends a page', '429s', 'over budget', 'IPs banned', 'dials a page', 'MB', 'mean s a page'],
-  colAligns: ['left', 'right', 'right', 'right', 'right', 'right', 'right', 'right', 'right'],
+  head: ['', 'success', 'late', 'sends a page', '429s', 'over budget', 'bans', 'dials a page', 'kB a page', 'mean s'],
+  colAligns: ['left', ...Array.from({ length: 9 }, () => 'right' as const)],
   style: { head: [], border: [] },
 });
-for (const row of rows) {
+for (const [name, rows] of results) {
   table.push([
-    row.name,
-    `${(100 * row.success).toFixed(2)} %`,
-    row.sendsPerPage.toFixed(3),
-    row.limited,
-    row.overBudget,
-    row.bans,
-    row.dialsPerPage.toFixed(3),
-    row.megabytes.toFixed(0),
-    row.meanWaitS.toFixed(1),
+    name,
+    cell(rows, (row) => 100 * row.success, 2, ' %'),
+    cell(rows, (row) => 100 * row.late, 2, ' %'),
+    cell(rows, (row) => row.sendsPerPage, 3),
+    cell(rows, (row) => row.limited, 0),
+    cell(rows, (row) => row.overBudget, 0),
+    cell(rows, (row) => row.bans, 0),
+    cell(rows, (row) => row.dialsPerPage, 3),
+    cell(rows, (row) => row.bytesPerPage, 1),
+    cell(rows, (row) => row.meanWaitS, 1),
   ]);
 }
-console.log(table.toString());
+const ours = results.get('paceline')!;
+const first = ours.find(({ hash }) => hash === again.hash);
+const text = `${urls} pages, mean of the seeds ${seeds.join(', ')}, their range below it
+${table.toString()}
+paceline twice with seed ${seeds[0]}: ${first === undefined ? 'the endings DIFFER' : `the same endings, ${again.hash}`}
+`;
+console.log(text);
 if (urls === URLS) {
   const out = new URL('../results/', import.meta.url);
   await mkdir(out, { recursive: true });
-  await writeFile(new URL('strategies.txt', out), `${table.toString()}\n`);
-  for (const [file, svg] of Object.entries(await plots(rows))) await writeFile(new URL(file, out), svg);
+  await writeFile(new URL('strategies.txt', out), text);
+  for (const [file, svg] of Object.entries(await plots(names.map(meanOf)))) await writeFile(new URL(file, out), svg);
 }

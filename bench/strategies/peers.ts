@@ -1,6 +1,6 @@
 import { fullJitter, healthRegistry, parseRetryAfter, tokenBucket } from '../../src/index.ts';
 import type { SimulatedWorld } from '../../src/testing/simulation/world.ts';
-import { LIMIT, request, type Strategy, sleep, WINDOW_MS } from './world.ts';
+import { LIMIT, probe, request, type Strategy, sleep, WINDOW_MS } from './world.ts';
 
 const RETRIED = new Set([0, 429, 502, 503, 504]);
 
@@ -47,55 +47,75 @@ export function domainBucket(world: SimulatedWorld): Strategy {
 }
 
 /**
- * The manager of the article this run is taken from: a per-IP window counted when the answer is there, random rotation, full jitter
- * (base 1 s, cap 60 s, five attempts) on 429/502/503/504, a 429 drains the IP's budget, IPs under 40 % of their last 20 retired.
+ * The manager of the article this run is taken from, rebuilt from its description, and in its favour where that leaves room: a pool of sticky
+ * sessions, each asked for its IP once, when it is new; one of the IPs with budget and health left at random; a per-IP window, counted before
+ * sending; full jitter (base 1 s, cap 60 s, five attempts) on 429, 502, 503, 504, faults of transport and when no IP has budget; a 429
+ * drains the IP's budget; IPs under 40 % of their last 20 retired (for ten minutes; 5xx not counted). A 403 is a block: counted against
+ * the IP, its session exchanged, the page not tried again.
  */
 export function articleManager(world: SimulatedWorld): Strategy {
+  const SESSIONS = 100;
+  const RETIRED_MS = 600_000;
+  /** Session → the exit it was last seen at. */
+  const pool = new Map<string, string>();
   const counted = new Map<string, number[]>();
   const health = healthRegistry();
   const backoff = fullJitter({ random: world.random });
-  const remaining = (exit: string): number => {
-    const now = world.clock.now();
-    const times = (counted.get(exit) ?? []).filter((at) => at > now - WINDOW_MS);
-    counted.set(exit, times);
-    return LIMIT - times.length;
+  let made = 0;
+
+  const counts = (exit: string): number[] => {
+    let times = counted.get(exit);
+    if (times === undefined) counted.set(exit, (times = []));
+    const since = world.clock.now() - WINDOW_MS;
+    while (times.length > 0 && times[0] <= since) times.shift();
+    return times;
   };
-  const exits = new Map<string, string>();
-  let sessions = 0;
+  const isGood = (exit: string): boolean => counts(exit).length < LIMIT && !health.isRetired(exit);
+  const pick = async (): Promise<[string, string] | undefined> => {
+    const good = new Map<string, string>();
+    for (const [session, exit] of pool) if (isGood(exit)) good.set(exit, session);
+    if (pool.size >= SESSIONS) {
+      const exits = [...good.keys()];
+      const exit = exits[Math.floor(world.random() * exits.length)];
+      return exit === undefined ? undefined : [good.get(exit) as string, exit];
+    }
+    const session = `a${made++}`;
+    const exit = await probe(world, session).catch(() => undefined);
+    if (exit === undefined) return undefined;
+    pool.set(session, exit);
+    return isGood(exit) ? [session, exit] : pick();
+  };
+  const judge = (session: string, exit: string, status: number): void => {
+    pool.set(session, exit);
+    const times = counts(exit);
+    if (status === 429) while (times.length < LIMIT) times.push(world.clock.now());
+    if (status < 500) health.record(exit, status === 200);
+    const retired = health.isRetired(exit);
+    if (retired) world.clock.setTimeout(() => health.delete(exit), RETIRED_MS);
+    if (retired || status === 403) pool.delete(session);
+  };
   return async () => {
     for (let attempt = 0; attempt < 5; attempt++) {
-      // A session whose last known exit has budget and health left, else a new one.
-      let session: string | undefined;
-      for (const [candidate, exit] of exits) {
-        if (remaining(exit) > 0 && !health.isRetired(exit) && world.random() < 0.3) {
-          session = candidate;
-          break;
+      const picked = await pick();
+      if (picked !== undefined) {
+        counts(picked[1]).push(world.clock.now());
+        const answer = await request(world, picked[0]).catch(() => undefined);
+        if (answer !== undefined) {
+          judge(picked[0], answer.exit, answer.status);
+          if (answer.status === 200) return true;
+          if (!RETRIED.has(answer.status)) return false;
         }
       }
-      session ??= `a${sessions++}`;
-      const answer = await request(world, session).catch(() => undefined);
-      if (answer !== undefined) {
-        const { exit, status } = answer;
-        if (exits.size >= 60 && !exits.has(session)) exits.delete(exits.keys().next().value as string);
-        exits.set(session, exit);
-        const now = world.clock.now();
-        const times = counted.get(exit) ?? [];
-        times.push(now);
-        if (status === 429) while (times.length < LIMIT) times.push(now);
-        counted.set(exit, times);
-        health.record(exit, status === 200);
-        if (status === 200) return true;
-        if (!RETRIED.has(status)) return false;
-      }
-      await sleep(world, backoff(attempt));
+      if (attempt < 4) await sleep(world, backoff(attempt));
     }
     return false;
   };
 }
 
 /**
- * Crawlee's session pool (defaults of 3.x): a session ends after 50 uses, 50 minutes or an error score of 3 (+1 on an error, −0.5 on a
- * success) and at once on 401, 403 and 429; sessions are picked at random; three retries, and ten rotations on a block.
+ * Crawlee 3's session pool, defaults: a session ends after 50 uses (counted when they end), 50 minutes or an error score of 3 (+1 on an
+ * error, −0.5 on a success), and at once on 401, 403, 429 and on a proxy's fault; new ones until there are 1,000, then one at random, and
+ * when that one has ended all that have are cleared away. Three retries for errors, ten rotations for blocks, none of them after a wait.
  */
 export function crawleeSessions(world: SimulatedWorld): Strategy {
   interface CrawleeSession {
@@ -105,33 +125,33 @@ export function crawleeSessions(world: SimulatedWorld): Strategy {
     score: number;
   }
   const MOST = 1000;
-  const pool: CrawleeSession[] = [];
+  let pool: CrawleeSession[] = [];
   let made = 0;
   const usable = (session: CrawleeSession): boolean =>
     session.uses < 50 && session.score < 3 && world.clock.now() - session.bornAt < 3_000_000;
   const pick = (): CrawleeSession => {
-    if (pool.length < MOST) {
-      const session = { id: `c${made++}`, bornAt: world.clock.now(), uses: 0, score: 0 };
-      pool.push(session);
-      return session;
+    if (pool.length >= MOST) {
+      const picked = pool[Math.floor(world.random() * pool.length)];
+      if (usable(picked)) return picked;
+      pool = pool.filter(usable);
     }
-    const at = Math.floor(world.random() * pool.length);
-    if (!usable(pool[at])) pool[at] = { id: `c${made++}`, bornAt: world.clock.now(), uses: 0, score: 0 };
-    return pool[at];
+    const session = { id: `c${made++}`, bornAt: world.clock.now(), uses: 0, score: 0 };
+    pool.push(session);
+    return session;
   };
   return async () => {
     let retries = 0;
     let rotations = 0;
     for (;;) {
       const session = pick();
+      const status = (await request(world, session.id).catch(() => undefined))?.status ?? 0;
       session.uses++;
-      const answer = await request(world, session.id).catch(() => undefined);
-      if (answer?.status === 200) {
+      if (status === 200) {
         session.score = Math.max(0, session.score - 0.5);
         return true;
       }
-      if (answer !== undefined && [401, 403, 429].includes(answer.status)) {
-        session.score = 3;
+      if (status === 0 || status === 401 || status === 403 || status === 429) {
+        session.score += 3;
         if (++rotations > 10) return false;
       } else {
         session.score += 1;

@@ -7,13 +7,16 @@ export const HOST = 'shop.test';
 export const WINDOW_MS = 60_000;
 /** The protected tier: what the site lets one IP do while it is at ease. */
 export const LIMIT = 8;
-const EXITS = 60;
+const EXITS = 65;
 
 const HOUR_MS = 3_600_000;
 
 /**
- * A protected site that reads the room: 8 a minute and IP, fewer while many come; who comes too often too often is banned
- * for half an hour; some of those at the edge get a challenge. Two short outages, a gateway with a fault in a hundred.
+ * A protected site with a temper: 8 a minute and IP, a quarter less for all while it must refuse every fifth and in a busy hour; an IP refused
+ * ten times in ten minutes is banned for ten (fail2ban's times); two in a hundred of those at their limit get a challenge. Two short outages,
+ * a gateway with a fault in a hundred, exits that change under a session.
+ *
+ * The number of exits and the temper are such that the article's manager comes to the success its article tells of; see bench/README.md.
  */
 export function openWorld(seed: number): SimulatedWorld {
   return new SimulatedWorld({
@@ -22,8 +25,9 @@ export function openWorld(seed: number): SimulatedWorld {
     sites: {
       [HOST]: {
         budget: { limit: LIMIT, windowMs: WINDOW_MS },
-        tightens: { perMinute: 260, factor: 0.75 },
-        bans: { after: 10, withinMs: 600_000, forMs: 1_800_000 },
+        tightens: { refusedShare: 0.2, factor: 0.75 },
+        busy: [{ fromMs: 3 * HOUR_MS, toMs: 4 * HOUR_MS, factor: 0.75 }],
+        bans: { after: 10, withinMs: 600_000, forMs: 600_000 },
         challenges: 0.02,
         outages: [
           { fromMs: 2 * HOUR_MS, toMs: 2 * HOUR_MS + 90_000 },
@@ -55,6 +59,16 @@ export function request(
     world.dial(session, HOST, (error, tunnel) => {
       if (tunnel === undefined) reject(error);
       else world.send(tunnel, (answer) => resolve({ ...answer, exit: tunnel.exit }));
+    });
+  });
+}
+
+/** Which exit a session comes up on: a tunnel to a page that says so. */
+export function probe(world: SimulatedWorld, session: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    world.dial(session, HOST, (error, tunnel) => {
+      if (tunnel === undefined) reject(error);
+      else resolve(tunnel.exit);
     });
   });
 }

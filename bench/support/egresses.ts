@@ -30,7 +30,7 @@ export function staticRoutes(count: number): Route[] {
 }
 
 /** Eight requests a second on each egress. */
-export const EIGHT: Policy = { limit: 8, windowMs: 1000, spacingMs: 0, rate: undefined, concurrency: undefined };
+export const EIGHT: Policy = { limit: 8, windowMs: 1000, spacingMs: 0, rates: [], concurrency: undefined };
 
 export function demand(policy: Policy, pin?: Route): Demand {
   return { count: 1, policy, pool: 'static', pin, patienceMs: 0, horizonMs: 0, deadlineMs: 60_000 };

@@ -6,6 +6,7 @@ import { GatewayError } from '../errors.ts';
 import type { Dial } from './dial.ts';
 import { type Dialer, httpDialer } from './dialer.ts';
 import { type Connect, lostTunnel, type OpenTunnel, type TunnelSettings } from './dialing.ts';
+import { Origins } from './origins.ts';
 import { socksDialer } from './socks.ts';
 import type { ProxyEndpoint } from './template.ts';
 import { type Gate, type GatedOptions, kGate, OriginTunnels } from './tunnels.ts';
@@ -31,24 +32,28 @@ export interface CarrierOptions {
 
 /** A carrier through `proxy`, or straight out when there is none. */
 export function carrier(proxy: ProxyEndpoint | undefined, options: CarrierOptions): Carrier {
-  if (proxy === undefined) return gated(directAgent(options));
-  return gated(proxy.protocol === 'socks5:' ? socksAgent(proxy, options) : proxyAgent(proxy, options));
+  const origins = new Origins(proxy !== undefined && proxy.protocol !== 'socks5:');
+  if (proxy === undefined) return gated(directAgent(options, origins), origins);
+  return gated(
+    proxy.protocol === 'socks5:' ? socksAgent(proxy, options, origins) : proxyAgent(proxy, options, origins),
+    origins,
+  );
 }
 
-function gated(agent: Dispatcher): Carrier {
+function gated(agent: Dispatcher, origins: Origins): Carrier {
   return {
     dispatch(options, handler, gate) {
       // The options are a copy made for this dispatch; undici's dispatchers carry the gate along as they copy them.
       (options as GatedOptions)[kGate] = gate;
-      return agent.dispatch(options, handler);
+      return (origins.for(options) ?? agent).dispatch(options, handler);
     },
     destroy: () => agent.destroy(),
   };
 }
 
 /** undici's ProxyAgent with our dialer in the place of its gateway client, and our clients behind it. */
-function proxyAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
-  const dialer = httpDialer(proxy, options.pool, options.proxyTls);
+function proxyAgent(proxy: ProxyEndpoint, options: CarrierOptions, origins: Origins): Dispatcher {
+  const dialer = httpDialer(proxy, options.pool, options.proxyTls, options.clock);
   const secure = tlsThroughTunnels(options);
   // ProxyAgent passes a signal through to the dialer and nothing else of ours: it names the dial.
   const dials = new WeakMap<AbortSignal, Dial>();
@@ -80,12 +85,12 @@ function proxyAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
           else secure(params, dial, socket as Socket, callback);
         });
       };
-      return new OriginTunnels(origin, open, tunnelSettings(proxy, options));
+      return origins.add(origin, new OriginTunnels(origin, open, tunnelSettings(proxy, options)));
     },
   });
 }
 
-function socksAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
+function socksAgent(proxy: ProxyEndpoint, options: CarrierOptions, origins: Origins): Dispatcher {
   const dialer: Dialer = socksDialer(proxy, options.pool);
   const secure = tlsThroughTunnels(options);
   const open: OpenTunnel = (params, dial, callback) => {
@@ -99,11 +104,11 @@ function socksAgent(proxy: ProxyEndpoint, options: CarrierOptions): Dispatcher {
   };
   return new Agent({
     allowH2: false,
-    factory: (origin) => new OriginTunnels(origin, open, tunnelSettings(proxy, options)),
+    factory: (origin) => origins.add(origin, new OriginTunnels(origin, open, tunnelSettings(proxy, options))),
   });
 }
 
-function directAgent(options: CarrierOptions): Dispatcher {
+function directAgent(options: CarrierOptions, origins: Origins): Dispatcher {
   const tcp = connectorTo(options, undefined);
   const secure = tlsThroughTunnels(options);
   const open: OpenTunnel = (params, dial, callback) => {
@@ -119,7 +124,7 @@ function directAgent(options: CarrierOptions): Dispatcher {
   };
   return new Agent({
     allowH2: false,
-    factory: (origin) => new OriginTunnels(origin, open, tunnelSettings(undefined, options)),
+    factory: (origin) => origins.add(origin, new OriginTunnels(origin, open, tunnelSettings(undefined, options))),
   });
 }
 

@@ -1,8 +1,10 @@
 import type { Carrier } from './agents.ts';
 import type { PoolRoute } from './route.ts';
 
-interface Held {
+/** A carrier in use; to be handed back once. */
+export interface Held {
   readonly carrier: Carrier;
+  readonly route: PoolRoute;
   /** Requests on it, and whether it is to end with the last of them. */
   users: number;
   leaving: boolean;
@@ -16,6 +18,8 @@ export class Carriers {
   private readonly open: (route: PoolRoute) => Carrier;
   private readonly most: number;
   private readonly held = new Map<PoolRoute, Held>();
+  /** The one used last: it need not be made young again. */
+  private last: Held | undefined;
   private readonly leaving = new Set<Held>();
 
   constructor(open: (route: PoolRoute) => Carrier, most: number) {
@@ -27,32 +31,33 @@ export class Carriers {
     return this.held.size + this.leaving.size;
   }
 
-  /** The route's carrier, held until the returned function is called. */
-  use(route: PoolRoute): { carrier: Carrier; done: () => void } {
+  /** The route's carrier, held until it is handed back: once for every use. */
+  use(route: PoolRoute): Held {
     let held = this.held.get(route);
     if (held === undefined) {
-      held = { carrier: this.open(route), users: 0, leaving: false };
+      held = { carrier: this.open(route), route, users: 0, leaving: false };
       if (this.held.size >= this.most) this.retire(this.held.keys().next().value as PoolRoute);
-    } else this.held.delete(route);
-    this.held.set(route, held);
+      this.held.set(route, held);
+    } else if (held !== this.last) {
+      this.held.delete(route);
+      this.held.set(route, held);
+    }
+    this.last = held;
     held.users++;
-    const one = held;
-    let over = false;
-    return {
-      carrier: held.carrier,
-      done: () => {
-        if (over) return;
-        over = true;
-        one.users--;
-        if (one.users > 0) return;
-        // Of a session that was given up before its last requests had their turn.
-        if (route.closed && this.held.get(route) === one) {
-          this.held.delete(route);
-          one.leaving = true;
-        }
-        if (one.leaving) this.end(one);
-      },
-    };
+    return held;
+  }
+
+  /** A use is over. */
+  handBack(held: Held): void {
+    held.users--;
+    if (held.users > 0) return;
+    const { route } = held;
+    // Of a session that was given up before its last requests had their turn.
+    if (route.closed && this.held.get(route) === held) {
+      this.held.delete(route);
+      held.leaving = true;
+    }
+    if (held.leaving) this.end(held);
   }
 
   /** Gives a route's carrier up: now when it is idle, else with its last request. */

@@ -36,9 +36,12 @@ export class Dial {
     };
   }
 
-  count(): void {
-    this.sent = this.socket?.bytesWritten ?? 0;
-    this.received = this.socket?.bytesRead ?? 0;
+  /** The same, and begins to count anew: the socket is asked once. */
+  count(): { sent: number; received: number } {
+    const since = this.sinceCount();
+    this.sent += since.sent;
+    this.received += since.received;
+    return since;
   }
 
   opened(socket: Socket): void {

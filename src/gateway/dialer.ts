@@ -1,9 +1,13 @@
-import http, { type IncomingHttpHeaders } from 'node:http';
+import http, { type IncomingMessage } from 'node:http';
 import net, { isIP, type Socket } from 'node:net';
 import tls, { type ConnectionOptions } from 'node:tls';
-import { GatewayError, type GatewayErrorKind } from '../errors.ts';
+import type { Clock } from '../clock.ts';
+import { GatewayError } from '../errors.ts';
+import { retryAfterOf } from '../headers/retry-after-of.ts';
 import type { Dial } from './dial.ts';
 import { cachedLookup } from './dns.ts';
+import { gatewayFault } from './faults.ts';
+import { spellingsOf } from './secrets.ts';
 import type { ProxyEndpoint } from './template.ts';
 
 /** Opens tunnels through one HTTP(S) proxy: a CONNECT of our own, because undici's drops the headers and never times out. */
@@ -12,7 +16,12 @@ export interface Dialer {
   connect(authority: string, dial: Dial): Promise<Socket>;
 }
 
-export function httpDialer(proxy: ProxyEndpoint, pool: string, proxyTls: ConnectionOptions | undefined): Dialer {
+export function httpDialer(
+  proxy: ProxyEndpoint,
+  pool: string,
+  proxyTls: ConnectionOptions | undefined,
+  clock: Clock,
+): Dialer {
   const authorization =
     proxy.username === '' && proxy.password === ''
       ? undefined
@@ -44,7 +53,7 @@ export function httpDialer(proxy: ProxyEndpoint, pool: string, proxyTls: Connect
           const status = response.statusCode ?? 0;
           if (status !== 200) {
             socket.on('error', () => {}).destroy();
-            reject(refusal(status, response.headers, proxy, pool));
+            reject(refusal(status, response, proxy, pool, clock));
             return;
           }
           if (head.length > 0) socket.unshift(head);
@@ -67,24 +76,25 @@ function dialTo(proxy: ProxyEndpoint, proxyTls: ConnectionOptions | undefined, d
   return tls.connect({ servername, host: proxy.hostname, ALPNProtocols: ['http/1.1'], ...proxyTls, socket: raw });
 }
 
-/** What a CONNECT status says of the gateway. 407 is also what quota exhaustion looks like; the provider's code tells. */
-export function kindOfStatus(status: number): GatewayErrorKind {
-  if (status === 407 || status === 401) return 'auth';
-  if (status === 402) return 'quota';
-  if (status === 403 || status === 451) return 'forbidden';
-  if (status >= 500 || status === 404 || status === 408 || status === 429 || status === 410) return 'exit-failed';
-  return 'protocol';
-}
-
-function refusal(status: number, headers: IncomingHttpHeaders, proxy: ProxyEndpoint, pool: string): GatewayError {
-  const code = headers['x-brd-err-code'];
-  const providerCode = typeof code === 'string' ? code.slice(0, 200) : undefined;
-  const suffix = providerCode === undefined ? '' : ` (${providerCode})`;
-  return new GatewayError(`the gateway ${proxy.address} answered CONNECT with ${status}${suffix}`, {
-    kind: kindOfStatus(status),
+/** The gateway's No: what it means, in the provider's own words where it has any. */
+function refusal(
+  status: number,
+  { headers, statusMessage }: IncomingMessage,
+  proxy: ProxyEndpoint,
+  pool: string,
+  clock: Clock,
+): GatewayError {
+  const secrets = spellingsOf(proxy.username, proxy.password);
+  const { kind, providerCode, message, fatal } = gatewayFault({ status, headers, statusMessage, secrets });
+  const code = providerCode === undefined ? '' : ` (${providerCode})`;
+  const words = message === undefined ? '' : `: ${message}`;
+  return new GatewayError(`the gateway ${proxy.address} answered CONNECT with ${status}${code}${words}`, {
+    kind,
     pool,
     status,
-    ...(providerCode === undefined ? undefined : { providerCode }),
+    providerCode,
+    fatal,
+    retryAfterMs: retryAfterOf(headers, clock.wallNow()),
   });
 }
 
@@ -93,6 +103,8 @@ export function dialFailure(cause: NodeJS.ErrnoException, proxy: ProxyEndpoint, 
   if (cause instanceof GatewayError) return cause;
   const code = cause.code ?? '';
   if (code.startsWith('HPE_')) {
+    // What the gateway sent, byte for byte: it may repeat what it was sent.
+    delete (cause as { rawPacket?: unknown }).rawPacket;
     return new GatewayError(`the gateway ${proxy.address} did not answer in HTTP`, { kind: 'protocol', pool, cause });
   }
   if (code.startsWith('ERR_TLS') || code.startsWith('ERR_SSL') || code.includes('CERT') || code === 'EPROTO') {

@@ -6,6 +6,9 @@ const LONGEST_INPUT = 512;
 
 const HIDDEN = '[hidden]';
 
+/** A secret of fewer characters is hidden where it stands as a word of its own. */
+const SHORT_SECRET = 4;
+
 /**
  * A provider's words, fit for an error: one line, at most 200 characters, and nothing in them that looks like credentials
  * (`user:pass@`, `Proxy-Authorization`, `Basic …`, `password=…`) or that is one of `secrets`. Undefined when nothing is left.
@@ -15,9 +18,7 @@ const HIDDEN = '[hidden]';
  */
 export function faultMessage(text: string | undefined, secrets: readonly string[] = []): string | undefined {
   if (text === undefined) return undefined;
-  let message = text;
-  for (const secret of secrets) if (secret !== '') message = message.replaceAll(secret, HIDDEN);
-  message = cut(message)
+  const message = cut(hide(text, secrets))
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is to go
     .replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ')
     .replace(/\b(?:proxy-)?authorization\s{0,8}[:=].*/gi, HIDDEN)
@@ -33,9 +34,31 @@ function cut(text: string): string {
   return text.length <= LONGEST_INPUT ? text : text.slice(0, Math.max(0, text.lastIndexOf(' ', LONGEST_INPUT)));
 }
 
-/** A provider's code, where it looks like one; a code is no place for a secret. */
-export function faultCode(text: string | undefined, secrets: readonly string[] = []): string | undefined {
+/** In one pass and longest first, since one secret may be a part of another. Short ones only as words, or they would be in every text. */
+function hide(text: string, secrets: readonly string[]): string {
+  const forms = secrets.filter((secret) => secret !== '').sort((a, b) => b.length - a.length);
+  if (forms.length === 0) return text;
+  const long = forms.filter((secret) => secret.length >= SHORT_SECRET).map(literally);
+  const short = forms.filter((secret) => secret.length < SHORT_SECRET).map(literally);
+  // Base64 of the credentials, or of a part of them: of another session, without its end …
+  const encoded = long.length === 0 ? undefined : new RegExp(long.join('|'), 'i');
+  const plain = text.replace(/[\w+/-]{8,}={0,2}/g, (run) =>
+    encoded?.test(Buffer.from(run, 'base64').toString('latin1')) ? HIDDEN : run,
+  );
+  const words = short.map((secret) => `(?<![A-Za-z0-9])${secret}(?![A-Za-z0-9])`);
+  // Whatever the case: percent-encoding has two.
+  return plain.replace(new RegExp([...long, ...words].join('|'), 'gi'), HIDDEN);
+}
+
+const literally = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
+
+/** A provider's code, where it looks like one. */
+export function faultCode(text: string | undefined): string | undefined {
   const code = text?.trim();
-  if (code === undefined || !/^[A-Za-z0-9][\w.-]{0,63}$/.test(code)) return undefined;
-  return secrets.some((secret) => secret !== '' && code.includes(secret)) ? undefined : code;
+  return code === undefined || !/^[A-Za-z0-9][\w.-]{0,63}$/.test(code) ? undefined : code;
+}
+
+/** The code as it may be shown: a code is no place for a secret. */
+export function shownCode(code: string | undefined, secrets: readonly string[] = []): string | undefined {
+  return code === undefined || hide(code, secrets) !== code ? undefined : code;
 }

@@ -1,7 +1,7 @@
 import type { GatewayErrorKind } from '../errors.ts';
 import { type HeaderSource, headerOf } from '../headers/read.ts';
 import { structuredList, textOf } from '../headers/structured.ts';
-import { faultCode, faultMessage } from './fault-message.ts';
+import { faultCode, faultMessage, shownCode } from './fault-message.ts';
 import {
   brightDataMeaning,
   DATA_IMPULSE,
@@ -19,7 +19,7 @@ export interface GatewayAnswer {
   readonly headers: HeaderSource;
   /** The reason phrase: DataImpulse puts its code there. It is never repeated in a message. */
   readonly statusMessage?: string | undefined;
-  /** What must not appear in a message: the proxy's user name and password. */
+  /** What must not appear in a message: the proxy's user name and password, in every spelling ({@link spellingsOf}). */
   readonly secrets?: readonly string[];
 }
 
@@ -67,15 +67,21 @@ export function socksFault(code: string): GatewayFault {
 }
 
 function byBrightData({ status, headers, secrets }: GatewayAnswer): GatewayFault | undefined {
-  const code = faultCode(headerOf(headers, 'x-brd-err-code') ?? headerOf(headers, 'x-brd-error-code'), secrets);
+  const code = faultCode(headerOf(headers, 'x-brd-err-code') ?? headerOf(headers, 'x-brd-error-code'));
   if (code === undefined) return undefined;
   const words = headerOf(headers, 'x-brd-err-msg') ?? headerOf(headers, 'x-brd-error');
-  return fault(brightDataMeaning(code) ?? statusMeaning(status), code, faultMessage(words, secrets));
+  return fault(
+    brightDataMeaning(code) ?? statusMeaning(status),
+    shownCode(code, secrets),
+    faultMessage(words, secrets),
+  );
 }
 
 function byZyte({ status, headers, secrets }: GatewayAnswer): GatewayFault | undefined {
-  const code = faultCode(headerOf(headers, 'x-crawlera-error'), secrets);
-  return code === undefined ? undefined : fault(ZYTE.get(code) ?? statusMeaning(status), code, undefined);
+  const code = faultCode(headerOf(headers, 'x-crawlera-error'));
+  return code === undefined
+    ? undefined
+    : fault(ZYTE.get(code) ?? statusMeaning(status), shownCode(code, secrets), undefined);
 }
 
 /** Each proxy on the way adds a member; the last one with an error is the nearest. */
@@ -83,7 +89,7 @@ function byProxyStatus({ status, headers, secrets }: GatewayAnswer): GatewayFaul
   const field = headerOf(headers, 'proxy-status');
   const members = field === undefined ? undefined : structuredList(field);
   for (const [, parameters] of members?.toReversed() ?? []) {
-    const type = faultCode(textOf(parameters.get('error')), secrets);
+    const type = faultCode(textOf(parameters.get('error')));
     if (type === undefined) continue;
     const details = textOf(parameters.get('details'));
     const message = faultMessage(details, secrets);
@@ -91,8 +97,8 @@ function byProxyStatus({ status, headers, secrets }: GatewayAnswer): GatewayFaul
     const quoted = /^\s{0,8}([a-z]{1,16})[_-](\d{5})\b/.exec(details ?? '');
     const own = quoted === null ? undefined : `${quoted[1]}_${quoted[2]}`;
     const ownMeaning = own === undefined ? undefined : brightDataMeaning(own);
-    if (ownMeaning !== undefined) return fault(ownMeaning, own, message);
-    return fault(PROXY_STATUS.get(type) ?? deniedMeaning(type, status), type, message);
+    if (ownMeaning !== undefined) return fault(ownMeaning, shownCode(own, secrets), message);
+    return fault(PROXY_STATUS.get(type) ?? deniedMeaning(type, status), shownCode(type, secrets), message);
   }
   return undefined;
 }

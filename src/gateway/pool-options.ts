@@ -37,7 +37,10 @@ export interface PoolOptions {
   readonly maxSessions?: number;
   /** How long a session is used, in milliseconds: no longer than the provider holds its IP. @default 600_000 */
   readonly sessionTtlMs?: number;
-  /** Requests at a time, an integer ≥ 1. @default datacenter and direct 50, residential 30, mobile 16, static 20 a proxy */
+  /**
+   * Requests at a time, an integer ≥ 1. @default datacenter and direct 200, residential 100, mobile 50, static 50 a proxy; a target begins with
+   * 50, 30, 16 and 20 of them, and comes to more while it stays quiet
+   */
   readonly concurrency?: number;
   /** How the exits' addresses are learnt. @default from the headers `x-brd-ip` or `x-egress-ip` when the gateway sends one, else 'session' */
   readonly egress?: EgressOptions;
@@ -61,6 +64,8 @@ export interface ResolvedPool {
   readonly maxSessions: number;
   readonly sessionTtlMs: number;
   readonly concurrency: number;
+  /** How many of them a target begins with. */
+  readonly startConcurrency: number;
   /** Headers of the CONNECT answer to look for, in lower case. */
   readonly egressHeaders: readonly string[];
   readonly probeUrl: URL | undefined;
@@ -78,7 +83,8 @@ interface Shorthand {
 }
 
 const TYPES: readonly PoolType[] = ['direct', 'datacenter', 'residential', 'mobile', 'static'];
-const CONCURRENCY = { direct: 50, datacenter: 50, residential: 30, mobile: 16, static: 20 } as const;
+const START = { direct: 50, datacenter: 50, residential: 30, mobile: 16, static: 20 } as const;
+const MOST = { direct: 200, datacenter: 200, residential: 100, mobile: 50, static: 50 } as const;
 const KNOWN_HEADERS = ['x-brd-ip', 'x-egress-ip'];
 const KNOWN = [
   ...['type', 'gateway', 'params', 'proxies', 'direct', 'rotation', 'maxSessions', 'sessionTtlMs', 'concurrency'],
@@ -91,6 +97,8 @@ export function resolvePools(options: Shorthand): ResolvedPool[] {
   if (typeof pools !== 'object' || pools === null || Array.isArray(pools)) throw invalid('pools', 'an object', pools);
   if (params !== undefined && gateway === undefined) throw invalid('params', 'none without gateway', params);
   const tls = { ...(requestTls && { requestTls }), ...(proxyTls && { proxyTls }) };
+  checkTls('requestTls', requestTls);
+  checkTls('proxyTls', proxyTls);
   const resolved: ResolvedPool[] = [];
   if (gateway !== undefined) {
     if ('default' in pools) {
@@ -118,6 +126,8 @@ function resolvePool(
   knownOnly(at, pool, KNOWN);
   const ways = [pool.gateway !== undefined, pool.proxies !== undefined, pool.direct === true].filter(Boolean).length;
   if (ways !== 1) throw invalid(at, 'exactly one of gateway, proxies and direct', ways);
+  checkTls(`${at}.requestTls`, pool.requestTls);
+  checkTls(`${at}.proxyTls`, pool.proxyTls);
   const rotation = pool.rotation ?? 'session';
   if (rotation !== 'session' && rotation !== 'per-request') {
     throw invalid(`${at}.rotation`, "'session' or 'per-request'", rotation);
@@ -131,7 +141,8 @@ function resolvePool(
   const unseen = rotation === 'per-request' && !named(pool);
   const type = pool.type ?? standardType;
   if (!TYPES.includes(type)) throw invalid(`${at}.type`, TYPES.join(', '), type);
-  const standardConcurrency = CONCURRENCY[type] * (way.kind === 'static' && type === 'static' ? way.proxies.length : 1);
+  const each = way.kind === 'static' && type === 'static' ? way.proxies.length : 1;
+  const concurrency = count(`${at}.concurrency`, pool.concurrency ?? MOST[type] * each);
   return {
     name,
     type,
@@ -140,7 +151,9 @@ function resolvePool(
     rotation,
     maxSessions: count(`${at}.maxSessions`, pool.maxSessions ?? (type === 'mobile' ? 32 : 100)),
     sessionTtlMs: positive(`${at}.sessionTtlMs`, pool.sessionTtlMs ?? 600_000, 'milliseconds'),
-    concurrency: count(`${at}.concurrency`, pool.concurrency ?? standardConcurrency),
+    concurrency,
+    // What somebody asked for by number is where it begins.
+    startConcurrency: pool.concurrency ?? Math.min(concurrency, START[type] * each),
     egressHeaders: unseen ? [] : egressHeaders,
     probeUrl,
     poolSize: unseen ? poolSize : undefined,
@@ -184,6 +197,12 @@ function resolveWay(
   }
   const endpoint = (params: GatewayParams): ProxyEndpoint => parseProxyUrl(gatewayOption, template.url(params));
   return { way: { kind: 'gateway', endpoint }, type: 'residential' };
+}
+
+function checkTls(option: string, value: unknown): void {
+  if (value !== undefined && (typeof value !== 'object' || value === null)) {
+    throw invalid(option, 'an object of TLS options', value);
+  }
 }
 
 function checkParams(option: string, params: unknown = {}): Readonly<Record<string, string>> {

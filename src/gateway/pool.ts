@@ -1,4 +1,6 @@
 import type { Clock, Random } from '../clock.ts';
+import type { BreakerPolicy } from '../limits/breaker-core.ts';
+import { GatewayCircuit } from './circuit.ts';
 import { Growth } from './growth.ts';
 import type { ResolvedPool } from './pool-options.ts';
 import { Resting } from './resting.ts';
@@ -24,6 +26,7 @@ export class Pool {
   /** Shared sessions whose exit is about to be named. */
   private trials = 0;
   private readonly growth: Growth;
+  readonly circuit: GatewayCircuit;
   private readonly resting: Resting = new Resting();
   /** Requests using the pool, and permits being asked of the store. */
   inUse = 0;
@@ -36,12 +39,13 @@ export class Pool {
   /** Why the last session could not be made. */
   failure: Error | undefined;
 
-  constructor(options: ResolvedPool, clock: Clock, random: Random) {
+  constructor(options: ResolvedPool, clock: Clock, random: Random, breaker?: BreakerPolicy) {
     this.options = options;
     this.name = options.name;
     this.clock = clock;
     this.random = random;
     this.growth = new Growth(options.sessionTtlMs);
+    this.circuit = new GatewayCircuit(breaker, clock, random);
     if (options.way.kind === 'direct') this.add(undefined, undefined, Infinity, 'direct', 1);
     if (options.way.kind === 'static') {
       for (const endpoint of options.way.proxies) this.add(undefined, endpoint, Infinity, staticEgress(endpoint), 1);
@@ -53,7 +57,9 @@ export class Pool {
   }
 
   get room(): number {
-    return this.options.concurrency - this.inUse - this.asked;
+    const { room } = this.circuit;
+    // Permits that are being asked for may each become a probe.
+    return Math.min(this.options.concurrency - this.inUse, room) - this.asked;
   }
 
   /** Sessions alive, sticky ones included. */
@@ -111,11 +117,11 @@ export class Pool {
     return Math.max(0, this.routes[0].expiresAt - now);
   }
 
-  /** A route of the caller's own, shared with nobody. */
-  stick(id?: string): PoolRoute {
+  /** A route of the caller's own, shared with nobody; of a list of proxies, through another one than `not` where there is one. */
+  stick(id?: string, not?: ProxyEndpoint): PoolRoute {
     const session = id === undefined ? newSessionId(this.random) : checkSessionId('session', id);
     const expiresAt = this.clock.now() + this.options.sessionTtlMs;
-    const route = this.route(session, this.endpointOf(session), expiresAt, false, 0);
+    const route = this.route(session, this.endpointOf(session, not), expiresAt, false, 0);
     this.sticky++;
     return route;
   }
@@ -181,10 +187,14 @@ export class Pool {
     return route;
   }
 
-  private endpointOf(session: string): ProxyEndpoint | undefined {
+  private endpointOf(session: string, not?: ProxyEndpoint): ProxyEndpoint | undefined {
     const { way, params } = this.options;
     if (way.kind === 'direct') return undefined;
-    if (way.kind === 'static') return way.proxies[Math.floor(this.random() * way.proxies.length)];
+    if (way.kind === 'static') {
+      const others = not && way.proxies.filter((proxy) => staticEgress(proxy) !== staticEgress(not));
+      const proxies = others?.length ? others : way.proxies;
+      return proxies[Math.floor(this.random() * proxies.length)];
+    }
     return way.endpoint({ session, params });
   }
 

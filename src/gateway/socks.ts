@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { buildConnector, Socks5ProxyAgent } from 'undici';
-import { GatewayError, type GatewayErrorKind } from '../errors.ts';
+import { GatewayError } from '../errors.ts';
 import { type Dialer, dialFailure } from './dialer.ts';
+import { socksFault } from './faults.ts';
 import type { ProxyEndpoint } from './template.ts';
 
 /** undici's agent opens the tunnels; its own pool has no place for our check between tunnel and request. */
@@ -73,16 +74,8 @@ function socksFailure(cause: unknown, proxy: ProxyEndpoint, pool: string): Error
     return code.startsWith('UND_ERR') || code === '' ? hungUp(proxy, pool) : dialFailure(cause, proxy, pool);
   }
   return new GatewayError(`the gateway ${proxy.address} refused: ${cause.message}`, {
-    kind: kindOfCode(code),
+    ...socksFault(code),
     pool,
-    providerCode: code,
     cause,
   });
-}
-
-/** What a refusal says of the gateway; reply 2 of RFC 1928 is "not allowed by ruleset", 7 and 8 are "not supported". */
-function kindOfCode(code: string): GatewayErrorKind {
-  if (code.includes('AUTH')) return 'auth';
-  if (code === 'UND_ERR_SOCKS5_REPLY_2') return 'forbidden';
-  return /VERSION|ADDR_TYPE|REPLY_[78]$/.test(code) ? 'protocol' : 'exit-failed';
 }

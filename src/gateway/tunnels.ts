@@ -97,7 +97,7 @@ export class OriginTunnels extends Dispatcher {
   private readonly settings: TunnelSettings;
   private readonly idle: TunnelClient[] = [];
   private readonly clients = new Set<TunnelClient>();
-  private ended = false;
+  ended = false;
 
   constructor(origin: string | URL, open: OpenTunnel, settings: TunnelSettings) {
     super();

@@ -108,11 +108,15 @@ export function startProbe(word: number, policy: EjectionPolicy, now: number): n
   return pack(PROBING, ejectionCount(word), now + policy.probeTimeoutMs, policy);
 }
 
-/** The word after a probe ended without saying anything about the egress: another may go at once. */
-export function releaseProbe(word: number, policy: EjectionPolicy, now: number): number {
+/**
+ * The word after a probe ended without saying anything about the egress: another may go at once, though not before this
+ * one was to leave (`startAt`).
+ */
+export function releaseProbe(word: number, policy: EjectionPolicy, now: number, startAt: number = now): number {
   if (phaseOf(word) !== PROBING) return word;
   // A tick back, since times are rounded up.
-  return pack(OUT, ejectionCount(word), now - policy.baseMs / TICKS_PER_BASE, policy);
+  const dueAt = startAt > now ? startAt : now - policy.baseMs / TICKS_PER_BASE;
+  return pack(OUT, ejectionCount(word), dueAt, policy);
 }
 
 /**

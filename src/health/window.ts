@@ -24,7 +24,7 @@ const OUTCOMES = 2 ** MAX_WINDOW - 1;
  * successShare(word); // 1
  */
 export function recordOutcome(word: number, ok: boolean, window: number = DEFAULT_WINDOW): number {
-  const outcomes = ((word << 1) | (ok ? 1 : 0)) & (2 ** window - 1);
+  const outcomes = ((word << 1) | (ok ? 1 : 0)) & ((1 << window) - 1);
   const samples = word >>> MAX_WINDOW;
   return ((samples < window ? samples + 1 : window) << MAX_WINDOW) | outcomes;
 }

@@ -20,7 +20,7 @@ import {
 export interface CircuitBreakerOptions {
   /** It opens when this share of the window's calls failed, in (0, 1]; probes are judged by it too. @default 0.5 */
   readonly failureRatio?: number;
-  /** Fewer calls in the window than this open nothing; an integer ≥ 1. @default 20 */
+  /** Fewer calls in the window than this open nothing; as many failures in a row do. An integer ≥ 1. @default 20 */
   readonly minCalls?: number;
   /** How long a call counts, in milliseconds, > 0. @default 30_000 */
   readonly windowMs?: number;
@@ -86,7 +86,7 @@ export interface CircuitBreaker {
 
 /**
  * Stops calling what is down. *Closed*, every call passes; when `failureRatio` of at least `minCalls` calls within
- * `windowMs` failed, it *opens* and none does. After the open time it is *half-open*: `halfOpenCalls` probes pass and no
+ * `windowMs` failed, or `minCalls` one after another, it *opens* and none does. After the open time it is *half-open*: `halfOpenCalls` probes pass and no
  * more. When `failureRatio` of them fail it opens for twice as long; when all have ended otherwise it closes.
  *
  * Open times are `openMs × 2ⁿ` up to `maxOpenMs`, shortened at random by up to a fifth. They grow as long as probes fail,

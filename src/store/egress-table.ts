@@ -1,35 +1,28 @@
+import { EgressHealth } from './egress-health.ts';
 import { EgressIndex } from './egress-index.ts';
-import { Line } from './line.ts';
+import type { MemoryGrant } from './permits.ts';
+import { EgressQuotas } from './quotas.ts';
+import { isLive, type Lane, RouteBook } from './route-book.ts';
 import { SlotTable } from './slots.ts';
-import type { Demand, EgressSnapshot, Route } from './store.ts';
+import type { Demand, EgressSnapshot } from './store.ts';
 
 /** Entries looked at for clean-up at a time: the table is swept as it is used, never in one pause. */
 const SWEEP = 2;
 
-export const isLive = (route: Route, now: number): boolean => !route.closed && route.expiresAt > now;
-
-/** A pool's routes as one target sees them: by the time their egress is usable, soonest first, of several usable ones the longest idle. */
-class Lane extends Line {
-  /** Rank of the last route the pool offered. */
-  cursor = 0;
-  /** By entry: its routes to egresses that a route of another pool leads to, too. Few, if any: found by looking at them all. */
-  readonly guests = new Map<number, Route>();
-}
-
-/** The egresses of one target: their slots, the routes that lead to them, and which to use next. */
+/** The egresses of one target: their slots, health and quotas, the routes that lead to them, and which to use next. */
 export class EgressTable {
   readonly slots: SlotTable;
+  readonly health: EgressHealth = new EgressHealth();
+  readonly quotas: EgressQuotas = new EgressQuotas();
+  readonly book: RouteBook;
+  /** When the entry that a search has found so far is usable. */
+  private soonestAt = Infinity;
   private readonly index = new EgressIndex();
-  /** The live shared route that leads to each entry (of several pools' the first: see Lane.guests), and the entry's key. */
-  private readonly routes: (Route | undefined)[] = [];
-  private readonly keys: string[] = [];
-  private readonly lanes = new Map<string, Lane>();
-  private lastPool: string | undefined;
-  private lastLane: Lane | undefined;
   private sweepAt = 0;
 
   constructor(limit: number, windowMs: number) {
     this.slots = new SlotTable(limit, windowMs);
+    this.book = new RouteBook(this.slots, this.health);
   }
 
   /** The entry of an egress, made when it is new. */
@@ -38,89 +31,66 @@ export class EgressTable {
     if (entry < 0) {
       entry = this.slots.allocate(weight);
       this.index.add(egress, entry);
-      this.routes[entry] = undefined;
+      this.book.begin(entry);
     }
     return entry;
   }
 
-  /** The pool's own route to an entry. */
-  routeTo(entry: number, pool: string): Route | undefined {
-    const route = this.routes[entry];
-    return route !== undefined && route.pool === pool ? route : this.lane(pool).guests.get(entry);
-  }
-
-  /** Key of an entry that has a route. */
-  keyOf(entry: number): string {
-    return this.keys[entry];
+  /** A request over the entry ended well or badly. Returns 1 when the egress is out by it, -1 when it is back, else 0. */
+  recordHealth(entry: number, ok: boolean, permit: MemoryGrant, now: number): -1 | 0 | 1 {
+    const { health, book } = this;
+    const policy = book.healthPolicy;
+    if (policy === undefined) return 0;
+    const before = health.isOut(entry);
+    const change = health.record(entry, ok, permit, policy, book, now);
+    if (change !== 0 && before !== change > 0) book.turned(entry, change > 0);
+    return change;
   }
 
   /** The entry to use next, a new one when no known route is usable soon enough and the pool offers one; -1 when there is none. */
-  soonest(demand: Demand, now: number): number {
-    const lane = this.lane(demand.pool);
+  soonest(demand: Demand, cost: number, now: number): number {
+    const { book } = this;
+    const lane = book.lane(demand.pool);
     for (;;) {
-      let entry = this.top(lane, now);
-      let key = entry < 0 ? Infinity : lane.topKey;
-      if (lane.guests.size > 0) {
-        const guest = this.soonestGuest(lane, now);
-        const guestKey = guest < 0 ? Infinity : this.keyFor(guest, lane.guests.get(guest)!, now);
-        if (guestKey < key) {
-          entry = guest;
-          key = guestKey;
-        }
+      let entry: number;
+      if (cost > 1) entry = this.soonestFor(cost, lane, demand.pool, now);
+      else {
+        entry = book.top(lane, now);
+        this.soonestAt = entry < 0 ? Infinity : lane.topKey;
       }
-      if (demand.offer === undefined || key <= now + demand.patienceMs) return entry;
+      if (lane.guests.size > 0) {
+        const guest = this.soonestGuest(lane, now, cost);
+        if (guest >= 0) entry = guest;
+      }
+      if (demand.offer === undefined || this.soonestAt <= now + demand.patienceMs) return entry;
       const route = demand.offer(lane.cursor);
       if (route === undefined) return entry;
       lane.cursor = route.seq;
-      this.lead(route, this.entryFor(route.egress, route.weight), route.egress, now);
+      book.lead(route, this.entryFor(route.egress, route.weight), route.egress, now);
     }
   }
 
-  /** The route was believed to lead to `from` and leads to `to`, whose key is `egress`. */
-  moveRoute(route: Route, from: number, to: number, egress: string, now: number): void {
-    if (this.routes[from] === route) this.detach(from);
-    else if (this.routeTo(from, route.pool) === route) this.lane(route.pool).guests.delete(from);
-    if (this.routes[to] !== route && route.shared && isLive(route, now)) this.lead(route, to, egress, now);
-  }
-
-  /** Puts the entry where it belongs in its lane: by the time it becomes usable, or out while only a settle can tell. */
-  rekey(entry: number, now: number): void {
-    const route = this.routes[entry];
-    if (route === undefined) return;
-    const lane = this.lane(route.pool);
-    const key = this.keyFor(entry, route, now);
-    if (this.slots.get(entry) >= 0) {
-      if (key === Infinity) lane.remove(entry);
-      else lane.update(entry, key);
-    } else if (key !== Infinity) lane.push(entry, key);
-  }
-
-  rekeyAll(now: number): void {
-    for (let entry = 0; entry < this.slots.end; entry++) if (this.slots.exists(entry)) this.rekey(entry, now);
-  }
-
-  /** Forgets egresses that no route leads to any more, once nothing of them cools. */
+  /** Forgets egresses that no route leads to any more, once nothing of them matters. */
   sweep(now: number): void {
-    for (let i = 0; i < SWEEP && this.slots.end > 0; i++) {
+    const { slots, health, book } = this;
+    for (let i = 0; i < SWEEP && slots.end > 0; i++) {
       const entry = this.sweepAt;
-      this.sweepAt = entry + 1 >= this.slots.end ? 0 : entry + 1;
-      if (!this.slots.exists(entry)) continue;
-      const route = this.routes[entry];
-      if (route !== undefined && isLive(route, now)) continue;
-      if (!this.slots.idle(entry, now)) continue;
-      this.detach(entry);
-      if (this.hosts(entry, now)) continue;
+      this.sweepAt = entry + 1 >= slots.end ? 0 : entry + 1;
+      if (!slots.exists(entry) || book.isLed(entry, now)) continue;
+      if (!slots.idle(entry, now) || !health.idle(entry, book.healthPolicy, now)) continue;
+      if (!this.quotas.idle(entry, now)) continue;
       this.index.remove(entry);
-      this.slots.release(entry);
+      slots.release(entry);
+      health.forget(entry);
     }
   }
 
   inspect(now: number): EgressSnapshot[] {
-    const { slots } = this;
+    const { slots, health, book } = this;
     const egresses: EgressSnapshot[] = [];
     for (let entry = 0; entry < slots.end; entry++) {
       if (!slots.exists(entry)) continue;
-      const usableInMs = Math.max(0, slots.usableAt(entry, now) - now);
+      const usableInMs = Math.max(0, book.usableAt(entry, now) - now);
       egresses.push({
         egress: this.index.keyOf(entry),
         busy: slots.busy(entry),
@@ -128,95 +98,41 @@ export class EgressTable {
         remaining: usableInMs > 0 ? 0 : slots.free(entry, now),
         usableInMs,
         cooldownMs: Math.max(0, slots.cooldownUntil(entry) - now),
+        ejectedMs: Math.max(0, health.usableFrom(entry, book.healthPolicy, now) - now),
       });
     }
     return egresses;
   }
 
-  /** The lane's first entry whose route still lives. */
-  private top(lane: Lane, now: number): number {
-    while (lane.size > 0) {
-      const entry = lane.top;
-      const route = this.routes[entry];
-      if (route !== undefined && isLive(route, now)) return entry;
-      lane.remove(entry);
-      this.routes[entry] = undefined;
-    }
-    return -1;
-  }
-
-  private lane(pool: string): Lane {
-    // A target is nearly always served from one pool.
-    if (pool === this.lastPool) return this.lastLane!;
-    let lane = this.lanes.get(pool);
-    if (lane === undefined) {
-      lane = new Lane(this.slots);
-      this.lanes.set(pool, lane);
-    }
-    this.lastPool = pool;
-    this.lastLane = lane;
-    return lane;
-  }
-
-  private keyFor(entry: number, route: Route, now: number): number {
-    return route.trial && this.slots.busy(entry) > 0 ? Infinity : this.slots.usableAt(entry, now);
-  }
-
-  private soonestGuest(lane: Lane, now: number): number {
+  /** For more slots than one the lane's order says little: all of its entries are looked at. */
+  private soonestFor(cost: number, lane: Lane, pool: string, now: number): number {
+    const { book } = this;
     let best = -1;
-    let bestKey = Infinity;
+    this.soonestAt = Infinity;
+    for (let entry = 0; lane.members > 0 && entry < this.slots.end; entry++) {
+      const route = book.ownRoute(entry);
+      if (route === undefined || route.pool !== pool || !isLive(route, now)) continue;
+      const key = book.keyFor(entry, route, now, cost);
+      if (key >= this.soonestAt) continue;
+      best = entry;
+      this.soonestAt = key;
+    }
+    return best;
+  }
+
+  /** A guest that is usable sooner than what was found so far; -1 when there is none. */
+  private soonestGuest(lane: Lane, now: number, cost: number): number {
+    let best = -1;
     for (const [entry, route] of lane.guests) {
       if (!isLive(route, now)) {
         lane.guests.delete(entry);
         continue;
       }
-      const key = this.keyFor(entry, route, now);
-      if (key < bestKey) {
-        best = entry;
-        bestKey = key;
-      }
+      const key = this.book.keyFor(entry, route, now, cost);
+      if (key >= this.soonestAt) continue;
+      best = entry;
+      this.soonestAt = key;
     }
     return best;
-  }
-
-  /** Whether a live route of some lane leads to an entry that has lost its own; then it becomes that. */
-  private hosts(entry: number, now: number): boolean {
-    for (const { guests } of this.lanes.values()) {
-      const guest = guests.get(entry);
-      if (guest === undefined) continue;
-      guests.delete(entry);
-      if (!isLive(guest, now)) continue;
-      this.attach(guest, entry, this.keys[entry], now);
-      return true;
-    }
-    return false;
-  }
-
-  /** The route leads to the entry: as its own route, or as a guest beside another pool's. One a pool is enough. */
-  private lead(route: Route, entry: number, key: string, now: number): void {
-    const known = this.routes[entry];
-    if (known === undefined || !isLive(known, now)) this.attach(route, entry, key, now);
-    else if (known.pool !== route.pool) {
-      const { guests } = this.lane(route.pool);
-      const guest = guests.get(entry);
-      if (guest === undefined || !isLive(guest, now)) guests.set(entry, route);
-    }
-  }
-
-  private attach(route: Route, entry: number, key: string, now: number): void {
-    this.detach(entry);
-    // Whether it has been swept meanwhile must make no difference.
-    if (this.slots.idle(entry, now)) this.slots.renew(entry);
-    this.lane(route.pool).guests.delete(entry);
-    this.routes[entry] = route;
-    this.keys[entry] = key;
-    this.rekey(entry, now);
-  }
-
-  private detach(entry: number): void {
-    const route = this.routes[entry];
-    if (route === undefined) return;
-    if (this.slots.get(entry) >= 0) this.lane(route.pool).remove(entry);
-    this.routes[entry] = undefined;
   }
 }

@@ -1,7 +1,9 @@
 import type { Random } from '../clock.ts';
-import { EgressTable, isLive } from './egress-table.ts';
+import { BlindDials } from './blind-dials.ts';
+import type { EgressTable } from './egress-table.ts';
+import { Ledger } from './ledger.ts';
 import { COOLED, HELD, MemoryGrant, Outstanding, OVER } from './permits.ts';
-import { allowedNow, nextAllowed, type Rate, refund, spend } from './rate.ts';
+import { isLive } from './route-book.ts';
 import type {
   Binding,
   Demand,
@@ -13,147 +15,161 @@ import type {
   TargetSnapshot,
   Verdict,
 } from './store.ts';
-
-/** `even` spacing is stretched by up to this share, so that many egresses do not fall into step. */
-const SPACING_JITTER = 0.04;
-
-/** After an exit came up that is over budget, the next blind dial waits: this share of the window, doubled each time, at most the window. */
-const FUTILE_SHARE = 1 / 256;
+import { TargetGate } from './target-gate.ts';
+import { learn } from './verdicts.ts';
 
 const NO_VERDICTS: readonly Verdict[] = [];
 const NO_GRANTS: Grant[] = [];
 
-/** The permits of one target: slots, rate and concurrency decided together. No I/O; time is passed in. */
+/** The permits of one target: slots, rates, concurrency and what else stands in the way, decided together. No I/O; time is passed in. */
 export class MemoryTarget {
-  private readonly name: string;
-  private readonly random: Random;
-  private readonly table: EgressTable;
-  private policy: Policy;
+  readonly name: string;
+  readonly random: Random;
+  readonly ledger: Ledger;
+  readonly table: EgressTable;
+  readonly gate: TargetGate = new TargetGate();
+  policy: Policy;
+  /** What the reports of this settle have changed so far. */
+  readonly verdicts: Verdict[] = [];
   private readonly outstanding = new Outstanding();
+  private readonly dials = new BlindDials();
   /** Permits not over. */
-  private active = 0;
-  /** Of the rate: theoretical arrival time, last spending, and all that was ever refunded. */
-  private tat = -Infinity;
-  private spentAt = -Infinity;
-  private refundedMs = 0;
-  /** From then on nothing cools any more, if nothing else happens. */
-  private quietAt = -Infinity;
-  /** Blind dials in a row that came up over budget; those of long ago do not count. */
-  private futile = 0;
-  private futileUntil = -Infinity;
+  active = 0;
 
   constructor(name: string, policy: Policy, random: Random) {
     this.name = name;
     this.policy = policy;
     this.random = random;
-    this.table = new EgressTable(policy.limit, policy.windowMs);
+    this.ledger = new Ledger(policy);
+    this.table = this.ledger.table;
   }
 
   reserve(demand: Demand, now: number): Reservation {
     const { policy, pin } = demand;
-    const { table } = this;
-    const { slots } = table;
-    const { rate } = policy;
-    this.policy = policy;
+    const { table, gate, ledger } = this;
+    const { book } = table;
     this.expireLost(now);
-    if (slots.limit !== policy.limit || slots.windowMs !== policy.windowMs) this.retune(policy, now);
+    const limit = this.follow(policy, now);
+    // What has come down below what one request takes is spent on it whole.
+    const cost = demand.cost === undefined || demand.cost === 1 ? 1 : Math.min(demand.cost, limit);
     table.sweep(now);
 
     let allowed = demand.count;
     let limiting: Limiting | undefined;
     let retryInMs = Infinity;
-    if (policy.concurrency !== undefined && policy.concurrency - this.active < allowed) {
-      allowed = Math.max(0, policy.concurrency - this.active);
+    const places = gate.concurrency(policy) - this.active;
+    if (places < allowed) {
+      allowed = Math.max(0, places);
       limiting = 'concurrency';
+    }
+    const room = gate.circuitRoom(policy, now);
+    if (room < allowed) {
+      allowed = room;
+      limiting = 'breaker';
     }
 
     let grants: Grant[] = NO_GRANTS;
     while (grants.length < allowed) {
-      if (rate !== undefined && allowedNow(rate, this.tat, now) === 0) {
-        limiting = 'rate';
-        retryInMs = nextAllowed(rate, this.tat, now) - now;
+      const openAt = gate.openFor(demand, now);
+      const accountAt = ledger.accountAt(cost, now);
+      if (openAt > now || accountAt > now + demand.horizonMs) {
+        limiting = openAt > Math.max(accountAt, gate.openAt(now)) ? 'rate' : 'target';
+        retryInMs = Math.max(openAt, accountAt) - now;
         break;
       }
-      const entry = pin === undefined ? table.soonest(demand, now) : table.entryFor(pin.egress, pin.weight);
-      const at = entry < 0 ? Infinity : slots.usableAt(entry, now);
-      if (at > now + demand.horizonMs) {
-        limiting = entry >= 0 && slots.cooldownUntil(entry) >= at ? 'cooldown' : 'budget';
-        retryInMs = at - now;
+      const entry = pin === undefined ? table.soonest(demand, cost, now) : table.entryFor(pin.egress, pin.weight);
+      // The table knew already; but so the entry's record is fetched while the rest goes on, which pays where there are many.
+      const usableAt = entry < 0 ? Infinity : book.usableAt(entry, now, cost);
+      if (usableAt > now + demand.horizonMs) {
+        limiting = this.obstacle(entry, usableAt, now);
+        retryInMs = usableAt - now;
         break;
       }
-      const route = pin ?? table.routeTo(entry, demand.pool)!;
-      const start = at > now ? at : now;
-      const egress = pin?.egress ?? table.keyOf(entry);
-      const grant = new MemoryGrant(this.name, route, egress, start - now, entry, start + demand.deadlineMs);
-      if (policy.spacingMs > 0) grant.spacingMs = policy.spacingMs * (1 + SPACING_JITTER * this.random());
-      this.take(grant, start);
-      if (rate !== undefined) this.spendRate(rate, grant, start);
-      table.rekey(entry, now);
+      const route = pin ?? book.routeTo(entry, demand.pool)!;
+      const start = Math.max(now, usableAt, accountAt);
+      const grant = new MemoryGrant(
+        this.name,
+        route,
+        pin?.egress ?? book.keyOf(entry),
+        cost,
+        start,
+        start - now,
+        entry,
+        start + demand.deadlineMs,
+        ledger.spacing(policy, limit, entry, cost, start, this.random),
+      );
+      ledger.take(grant);
+      gate.pass(grant, demand, start);
+      table.health.pass(entry, grant, policy.health, start);
+      book.rekey(entry, now);
       this.outstanding.add(grant);
       this.active++;
       // Mostly it is one: a literal takes an eighth of the room that the first push makes.
       if (grants === NO_GRANTS) grants = [grant];
       else grants.push(grant);
     }
-    return { grants, retryInMs, limiting: grants.length === demand.count ? undefined : limiting };
+    if (grants.length === demand.count) limiting = undefined;
+    // Only now: those that were let through are the probes that the others wait for.
+    else if (limiting === 'breaker') {
+      retryInMs = gate.circuitWaitMs(policy, now);
+      return { grants, retryInMs, limiting, probing: !gate.isOpen };
+    }
+    return { grants, retryInMs, limiting };
   }
 
   bind(grant: Grant, egress: string, now: number): Binding {
     const held = grant as MemoryGrant;
-    const { table } = this;
+    const { table, ledger, gate, policy } = this;
+    const { book, health, slots } = table;
     this.expireLost(now);
     if (held.phase !== HELD) return { ok: false, retryInMs: 0, duplicate: false };
-    // The grant's own slot says nothing against the egress it is on: only a cooldown that came since does.
-    if (held.egress === egress) return this.confirm(held, table.slots.cooldownUntil(held.entry), now, false);
-
     const { route, entry: from } = held;
-    const to = table.entryFor(egress, 1);
-    const other = table.routeTo(to, route.pool);
-    const duplicate = other !== undefined && other !== route && isLive(other, now);
-    const at = table.slots.usableAt(to, now);
-    if (at <= now) {
-      this.giveBack(held, now);
-      held.entry = to;
-      held.egress = egress;
-      this.take(held, now);
-      this.futile = 0;
-    } else if (route.weight === Infinity) {
-      const { windowMs } = this.policy;
-      if (this.futileUntil <= now) this.futile = 0;
-      const pauseMs = Math.min(1, FUTILE_SHARE * 2 ** this.futile++) * windowMs;
-      table.slots.cooldown(from, now + Math.min(pauseMs, at - now));
-      this.futileUntil = now + pauseMs + windowMs;
-      this.quietFrom(this.futileUntil);
+    // The grant's own slot says nothing against the egress it is on: only a cooldown or an ejection that came since does.
+    if (held.egress === egress) {
+      const probe = health.isProbe(from, held);
+      const well = probe ? -Infinity : health.usableFrom(from, policy.health, now);
+      const at = Math.max(gate.restsUntil, well, slots.cooldownUntil(from));
+      if (at <= now && !probe) health.pass(from, held, policy.health, now);
+      return this.confirm(held, at, now, false);
     }
-    if (route.weight === 1) table.moveRoute(route, from, to, egress, now);
+
+    const to = table.entryFor(egress, 1);
+    const other = book.routeTo(to, route.pool);
+    const duplicate = other !== undefined && other !== route && isLive(other, now);
+    const at = Math.max(gate.restsUntil, book.usableAt(to, now, held.cost));
+    if (at <= now) {
+      ledger.giveBack(held);
+      health.release(from, held, policy.health, now);
+      book.rekey(from, now);
+      held.egress = egress;
+      ledger.move(held, to, now);
+      health.pass(to, held, policy.health, now);
+      this.dials.found();
+    } else if (route.weight === Infinity) {
+      const pauseMs = this.dials.failed(policy.windowMs, now);
+      slots.cooldown(from, now + Math.min(pauseMs, at - now));
+      ledger.quietFrom(this.dials.until);
+    }
+    if (route.weight === 1) book.moveRoute(route, from, to, egress, now);
     return this.confirm(held, at, now, duplicate);
   }
 
   settle(reports: readonly Report[], now: number): readonly Verdict[] {
-    const { slots } = this.table;
     this.expireLost(now);
-    let verdicts: Verdict[] | undefined;
     for (const report of reports) {
       const held = report.grant as MemoryGrant;
       if (held.phase === HELD) {
         held.phase = COOLED;
-        slots.cool(held.entry, now + report.graceMs);
-        this.quietFrom(now + report.graceMs + slots.windowMs);
-        const forMs = report.retryAfterMs ?? (report.outcome === 'rate-limited' ? slots.windowMs : 0);
-        if (forMs > 0) {
-          slots.cooldown(held.entry, now + forMs);
-          this.quietFrom(now + forMs);
-          verdicts ??= [];
-          verdicts.push({ kind: 'cooldown', target: this.name, egress: held.egress, forMs });
-        }
-        this.table.rekey(held.entry, now);
+        this.ledger.cool(held, now + report.graceMs);
+        learn(this, held, report, now);
+        this.table.book.rekey(held.entry, now);
       }
       if (report.end && held.phase === COOLED) {
         held.phase = OVER;
         this.active--;
       }
     }
-    return verdicts ?? NO_VERDICTS;
+    return this.verdicts.length === 0 ? NO_VERDICTS : this.verdicts.splice(0);
   }
 
   cancel(grants: readonly Grant[], now: number): void {
@@ -163,81 +179,73 @@ export class MemoryTarget {
       if (held.phase !== HELD) continue;
       held.phase = OVER;
       this.active--;
-      this.refundRate(held);
-      this.giveBack(held, now);
+      this.forgo(held, now);
+      this.gate.giveBack(held, this.policy);
+      this.ledger.cancel(held);
+      this.table.book.rekey(held.entry, now);
     }
   }
 
   /** Whether forgetting this target would change no decision. */
   idle(now: number): boolean {
     this.expireLost(now);
-    return this.active === 0 && this.quietAt <= now && this.tat <= now;
+    const { health } = this.table;
+    if (this.active > 0 || this.ledger.quietAt > now || !this.gate.idle(this.policy, now)) return false;
+    for (const entry of health.out) if (!health.idle(entry, this.policy.health, now)) return false;
+    return true;
   }
 
   inspect(now: number): TargetSnapshot {
     this.expireLost(now);
-    return { target: this.name, active: this.active, egresses: this.table.inspect(now) };
+    const { name: target, active, gate, policy, ledger } = this;
+    return { target, active, ...gate.inspect(policy, now), egresses: ledger.inspect(now) };
   }
 
-  private take(grant: MemoryGrant, start: number): void {
-    const { slots } = this.table;
-    grant.spacedBefore = slots.spacedUntil(grant.entry);
-    grant.spacedUntil = start + grant.spacingMs;
-    slots.take(grant.entry, grant.spacedUntil);
-    this.quietFrom(grant.spacedUntil);
+  /** What stands in the way of an entry that is usable at `at` at the soonest. */
+  private obstacle(entry: number, at: number, now: number): Limiting {
+    if (entry < 0) return 'budget';
+    const { slots, health } = this.table;
+    if (health.usableFrom(entry, this.policy.health, now) >= at) return 'health';
+    return slots.cooldownUntil(entry) >= at ? 'cooldown' : 'budget';
   }
 
-  private giveBack(grant: MemoryGrant, now: number): void {
-    this.table.slots.giveBack(grant.entry, grant.spacedUntil, grant.spacedBefore);
-    this.table.rekey(grant.entry, now);
+  /** The request came to nothing: it says nothing of the target nor of its egress. */
+  private forgo(grant: MemoryGrant, now: number): void {
+    this.gate.done(this.policy, grant.ticket, undefined, now, this.random);
+    this.table.health.release(grant.entry, grant, this.policy.health, now);
   }
 
   /** The second half of a bind: keep the permit when its egress is usable now, else take it back. */
   private confirm(grant: MemoryGrant, usableAt: number, now: number, duplicate: boolean): Binding {
     if (usableAt <= now) {
-      this.table.rekey(grant.entry, now);
+      this.table.book.rekey(grant.entry, now);
       return { ok: true, retryInMs: 0, duplicate };
     }
     this.cancel([grant], now);
     return { ok: false, retryInMs: usableAt - now, duplicate };
   }
 
-  private quietFrom(at: number): void {
-    if (at > this.quietAt) this.quietAt = at;
-  }
-
   /** Permits never settled: the request may have been sent until the deadline, so the slot cools from there. */
   private expireLost(now: number): void {
-    const { slots } = this.table;
     for (let lost = this.outstanding.overdue(now); lost !== undefined; lost = this.outstanding.overdue(now)) {
       lost.phase = OVER;
       this.active--;
-      slots.cool(lost.entry, lost.deadline);
-      this.quietFrom(lost.deadline + slots.windowMs);
-      this.table.rekey(lost.entry, now);
+      this.ledger.cool(lost, lost.deadline);
+      this.forgo(lost, now);
+      this.table.book.rekey(lost.entry, now);
     }
   }
 
-  private spendRate(rate: Rate, grant: MemoryGrant, start: number): void {
-    this.tat = spend(rate, this.tat, start, 1);
-    if (start > this.spentAt) this.spentAt = start;
-    grant.rateMark = this.tat + this.refundedMs;
-  }
-
-  private refundRate(grant: MemoryGrant): void {
-    const { rate } = this.policy;
-    if (rate === undefined || grant.rateMark === undefined) return;
-    const left = refund(rate, this.tat, grant.rateMark - this.refundedMs, this.spentAt);
-    this.refundedMs += this.tat - left;
-    this.tat = left;
-  }
-
-  /** Another limit or window than before: what cools may cool for longer, and every egress is usable at another time. */
-  private retune({ limit, windowMs }: Policy, now: number): void {
-    const { slots } = this.table;
-    this.quietAt += Math.max(0, windowMs - slots.windowMs);
-    slots.limit = limit;
-    slots.windowMs = windowMs;
-    this.table.rekeyAll(now);
+  /** The policy may be another than before, and the limit may have adapted. Returns the limit. */
+  private follow(policy: Policy, now: number): number {
+    const { table, gate } = this;
+    this.policy = policy;
+    if (table.book.healthPolicy !== policy.health) {
+      table.book.healthPolicy = policy.health;
+      if (table.health.outs > 0) table.book.rekeyAll(now);
+    }
+    const limit = gate.limit(policy);
+    this.ledger.tune(limit, policy.windowMs, now);
+    return limit;
   }
 }

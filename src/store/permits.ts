@@ -1,3 +1,4 @@
+import type { RateMarks } from './rates.ts';
 import type { Grant, Route } from './store.ts';
 
 // A permit's life: its slot busy · cooling while the exchange goes on · over.
@@ -13,21 +14,36 @@ export class MemoryGrant implements Grant {
   readonly startInMs: number;
   entry: number;
   readonly deadline: number;
-  /** The spacing it was granted with, and what it changed: given back with the slot. */
-  spacingMs = 0;
-  spacedUntil = 0;
+  /** The spacing it was granted with, and what that changed: given back with the slot. */
+  readonly spacingMs: number;
   spacedBefore = 0;
-  /** Arrival time of the rate right after it was spent, before refunds. */
-  rateMark: number | undefined = undefined;
+  rateMarks: RateMarks | undefined = undefined;
+  /** Slots it holds; when it may leave; its ticket of the target's circuit. */
+  readonly cost: number;
+  start: number;
+  ticket = 0;
   phase: number = HELD;
 
-  constructor(target: string, route: Route, egress: string, startInMs: number, entry: number, deadline: number) {
+  constructor(
+    target: string,
+    route: Route,
+    egress: string,
+    cost: number,
+    start: number,
+    startInMs: number,
+    entry: number,
+    deadline: number,
+    spacingMs: number,
+  ) {
     this.target = target;
     this.route = route;
     this.egress = egress;
+    this.cost = cost;
+    this.start = start;
     this.startInMs = startInMs;
     this.entry = entry;
     this.deadline = deadline;
+    this.spacingMs = spacingMs;
   }
 }
 

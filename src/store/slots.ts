@@ -112,8 +112,8 @@ export class SlotTable implements Positions {
     return Math.max(0, this.limit * this.ints[i + WEIGHT] - this.ints[i + BUSY] - this.ints[i + COOLING]);
   }
 
-  /** The earliest time this egress may be used: earliest slot, spacing and cooldown; `Infinity` when only a settle can tell. */
-  usableAt(entry: number, now: number): number {
+  /** The earliest time this egress has `cost` slots: their releases, spacing and cooldown; `Infinity` when only a settle can tell. */
+  usableAt(entry: number, now: number, cost = 1): number {
     const i = entry * INTS;
     const f = entry * this.stride;
     const { ints, floats } = this;
@@ -123,7 +123,7 @@ export class SlotTable implements Positions {
     if (this.limit === Infinity || ints[i + WEIGHT] === UNLIMITED) return at;
     this.thaw(entry, now);
     const cooling = ints[i + COOLING];
-    const over = ints[i + BUSY] + cooling - this.limit * ints[i + WEIGHT];
+    const over = ints[i + BUSY] + cooling - this.limit * ints[i + WEIGHT] + cost - 1;
     if (over < 0) return at;
     if (over >= cooling) return Infinity;
     let place = ints[i + HEAD] + over;
@@ -136,15 +136,15 @@ export class SlotTable implements Positions {
     return this.floats[entry * this.stride + SPACED];
   }
 
-  /** Takes a slot; the next one is to be had from `spacedUntil` on. */
-  take(entry: number, spacedUntil: number): void {
-    this.ints[entry * INTS + BUSY]++;
+  /** Takes slots; the next one is to be had from `spacedUntil` on. */
+  take(entry: number, spacedUntil: number, cost = 1): void {
+    this.ints[entry * INTS + BUSY] += cost;
     this.floats[entry * this.stride + SPACED] = spacedUntil;
   }
 
-  /** Returns a slot as if it had never been taken; the spacing too, unless a later grant has set its own. */
-  giveBack(entry: number, spacedUntil: number, spacedBefore: number): void {
-    this.ints[entry * INTS + BUSY]--;
+  /** Returns slots as if they had never been taken; the spacing too, unless a later grant has set its own. */
+  giveBack(entry: number, spacedUntil: number, spacedBefore: number, cost = 1): void {
+    this.ints[entry * INTS + BUSY] -= cost;
     const f = entry * this.stride + SPACED;
     if (this.floats[f] === spacedUntil) this.floats[f] = spacedBefore;
   }
@@ -170,6 +170,17 @@ export class SlotTable implements Positions {
       n--;
     }
     floats[f + place] = at;
+  }
+
+  /** The same for all slots of a permit. */
+  coolAll(entry: number, at: number, cost: number): void {
+    for (let n = 0; n < cost; n++) this.cool(entry, at);
+  }
+
+  /** The next grant no sooner than `until`, however many slots are free. */
+  space(entry: number, until: number): void {
+    const f = entry * this.stride + SPACED;
+    if (until > this.floats[f]) this.floats[f] = until;
   }
 
   /** No grant on this egress before `until`. */

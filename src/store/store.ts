@@ -1,3 +1,8 @@
+import type { EjectionPolicy } from '../health/ejection.ts';
+import type { AimdPolicy } from '../limits/aimd.ts';
+import type { BreakerPolicy } from '../limits/breaker-core.ts';
+import type { Scope } from '../target/types.ts';
+
 /**
  * The contract between the pacing and its state. A store answers whole decisions, never get or set:
  * that is what makes one atomic step of them in any backend.
@@ -33,23 +38,44 @@ export interface Route {
   closed: boolean;
 }
 
-/** What is allowed on one target. */
+/** A rate over all egresses of a target together. */
+export interface TargetRate {
+  readonly limit: number;
+  readonly windowMs: number;
+  readonly burst: number;
+}
+
+/** What is allowed on one target, and how that adapts. What is left out does not apply. */
 export interface Policy {
-  /** Requests per window on one egress. `Infinity`: no budget. */
+  /** Requests per window on one egress, or on all together when `scope` is `account`. `Infinity`: no budget. */
   readonly limit: number;
   readonly windowMs: number;
   /** Least time between two grants on one egress; 0 spends slots as they come. */
   readonly spacingMs: number;
-  /** A rate over all egresses together. */
-  readonly rate: { readonly limit: number; readonly windowMs: number; readonly burst: number } | undefined;
-  /** Requests in flight over all egresses together, until the body has ended. */
+  /** Whose budget, and whose cooldown, it is. `ip` when left out. */
+  readonly scope?: Scope;
+  /** Rates over all egresses together: taken all or none. */
+  readonly rates: readonly TargetRate[];
+  /** Requests in flight over all egresses together, until the body has ended; the ceiling where it adapts. */
   readonly concurrency: number | undefined;
+  /** How the limit comes down on evidence, and back. */
+  readonly adaptBudget?: AimdPolicy | undefined;
+  /** How the requests in flight find their number, from `start` on. */
+  readonly adaptConcurrency?: (AimdPolicy & { readonly start: number }) | undefined;
+  /** When an egress is left out for its health. */
+  readonly health?: EjectionPolicy | undefined;
+  /** When the target is left alone because it is down. */
+  readonly breaker?: BreakerPolicy | undefined;
 }
 
 /** What a caller wants of a target: up to `count` permits, all limits or none for each. */
 export interface Demand {
   readonly count: number;
+  /** Slots, and units of every rate, that each of them takes; an integer ≥ 1, at most `limit`. 1 when left out. */
+  readonly cost?: number;
   readonly policy: Policy;
+  /** Which of the policy's rates count, by their order; all when left out. */
+  readonly applies?: readonly boolean[] | undefined;
   /** The pool whose routes may serve. */
   readonly pool: string;
   /** Only this route will do. */
@@ -74,14 +100,19 @@ export interface Grant {
   readonly startInMs: number;
 }
 
-/** Which limit stood in the way. */
-export type Limiting = 'budget' | 'rate' | 'concurrency' | 'cooldown';
+/**
+ * Which limit stood in the way. Of one egress, the best there is: `budget` (slots and spacing), `cooldown`, `health`. Of the target as a
+ * whole: `rate`, `concurrency`, `target` (a cooldown of all egresses, an account's budget or quota), `breaker`.
+ */
+export type Limiting = 'budget' | 'cooldown' | 'health' | 'rate' | 'concurrency' | 'target' | 'breaker';
 
 export interface Reservation {
   readonly grants: readonly Grant[];
   /** When asking again can help, in milliseconds; `Infinity`: only after something was settled, or lost. */
   readonly retryInMs: number;
   readonly limiting: Limiting | undefined;
+  /** A probe is out that decides: at the latest in `retryInMs`, but most likely sooner. */
+  readonly probing?: boolean;
 }
 
 /** How a permit ended. */
@@ -95,25 +126,66 @@ export type Outcome =
   | 'network-error'
   | 'ignored';
 
+/** What a response said of its quota, as far as it asks for care. */
+export interface QuotaReport {
+  /** Least time between two requests, in milliseconds … */
+  readonly spacingMs: number;
+  /** … for this long, in milliseconds. */
+  readonly forMs: number;
+  /** Nothing is left: no request before that time is over. */
+  readonly exhausted: boolean;
+  /** It is not this egress's own but that of all. */
+  readonly account: boolean;
+}
+
 export interface Report {
   readonly grant: Grant;
   /** Given once, when the headers (or the failure) came: the slot begins to cool. */
   readonly outcome: Outcome | undefined;
   /** How long the target asked to be left alone over this egress, in milliseconds. */
   readonly retryAfterMs: number | undefined;
+  readonly quota?: QuotaReport | undefined;
   /** The request may still arrive for this long (aborted, timed out), in milliseconds. */
   readonly graceMs: number;
   /** The exchange is over: its place among the concurrent ones is free. */
   readonly end: boolean;
 }
 
-/** What a report changed, for events. */
-export interface Verdict {
-  readonly kind: 'cooldown';
-  readonly target: string;
-  readonly egress: string;
-  readonly forMs: number;
-}
+/** What a report changed, for events. `egress` is undefined where it is about all of the target's. */
+export type Verdict =
+  | {
+      /** Left alone. */
+      readonly kind: 'cooldown';
+      readonly target: string;
+      readonly egress: string | undefined;
+      readonly forMs: number;
+    }
+  | {
+      /** Out for bad health, once more perhaps. */
+      readonly kind: 'ejected';
+      readonly target: string;
+      readonly egress: string;
+      readonly forMs: number;
+    }
+  | {
+      /** Back after a good probe. */
+      readonly kind: 'returned';
+      readonly target: string;
+      readonly egress: string;
+    }
+  | {
+      /** The target's circuit opened (for so long) or closed. */
+      readonly kind: 'circuit';
+      readonly target: string;
+      readonly open: boolean;
+      readonly forMs: number;
+    }
+  | {
+      /** What adapts was cut, or grew: requests per window and egress, or requests in flight. */
+      readonly kind: 'budget' | 'concurrency';
+      readonly target: string;
+      readonly limit: number;
+    };
 
 /** The answer to {@link Store.bind}. */
 export interface Binding {
@@ -134,12 +206,21 @@ export interface EgressSnapshot {
   /** Milliseconds until the next one may; `Infinity` while all slots are in flight. */
   readonly usableInMs: number;
   readonly cooldownMs: number;
+  /** Milliseconds until the probe of an egress that is out for bad health; 0 for all others. */
+  readonly ejectedMs: number;
 }
 
 export interface TargetSnapshot {
   readonly target: string;
   /** Requests between grant and end. */
   readonly active: number;
+  /** Requests per window and egress, as adapted. */
+  readonly limit: number;
+  /** Requests in flight at most, as adapted; `Infinity` for no limit. */
+  readonly concurrency: number;
+  readonly circuit: 'closed' | 'open' | 'half-open';
+  /** Milliseconds for which the target as a whole is left alone: a cooldown of all, an account's quota, an open circuit. */
+  readonly restMs: number;
   readonly egresses: readonly EgressSnapshot[];
 }
 

@@ -1,4 +1,5 @@
 import { count, invalid } from '../validate.ts';
+import { isUnder } from './applies.ts';
 import { endOfOrigin, parseUrl, portOf } from './origin.ts';
 import { bareHost, domainOf } from './registrable.ts';
 import { type Pattern, parseMatch, resolveTarget, resolveTiers, sameTarget, target, tierNamed } from './rules.ts';
@@ -126,10 +127,6 @@ export function targetClassifier(options: TargetClassifierOptions = {}): TargetC
       return origin.rest;
     },
   };
-}
-
-function isUnder(pathname: string, prefix: string): boolean {
-  return pathname.startsWith(prefix) && (pathname.length === prefix.length || pathname[prefix.length] === '/');
 }
 
 function bySpecificity(a: Pattern, b: Pattern): number {

@@ -28,16 +28,10 @@ export function portOf(url: URL): number {
 }
 
 /**
- * Where the text that would be the origin ends in a URL, -1 if it does not start as one. Only to look up: where the text is
+ * Where the text that would be the origin ends in a URL, -1 if there is no path. Only to look up: where the text is
  * letter by letter an origin that `URL` once gave back, the parser would give it back again; everything else (credentials,
- * upper case, backslashes, tabs) is not found and must be parsed.
+ * upper case, backslashes, tabs, a query without a path) is not found and must be parsed.
  */
 export function endOfOrigin(text: string): number {
-  let i = text.startsWith('https://') ? 8 : text.startsWith('http://') ? 7 : -1;
-  if (i < 0) return -1;
-  for (; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === 47 /* / */ || code === 63 /* ? */ || code === 35 /* # */) break;
-  }
-  return i;
+  return text.indexOf('/', 'https://'.length);
 }

@@ -36,6 +36,10 @@ function isIP(host: string): boolean {
   return host.includes(':') || isIPv4(host);
 }
 
+const NO_RATES: readonly Rate[] = Object.freeze([]);
+/** More than anybody needs, and few enough to be told apart by the bits of a number. */
+const MOST_RATES = 16;
+
 const SPACINGS: readonly Spacing[] = ['even', 'burst'];
 const POOL_TYPES: readonly PoolType[] = ['direct', 'datacenter', 'residential', 'mobile', 'static'];
 
@@ -76,7 +80,7 @@ export function resolveTarget(option: string, rule: TargetRule, tierName: string
   return target(name, tierName, tier, {
     pools: pools && Object.freeze([...pools]),
     budget: rule.budget && resolveBudget(`${option}.budget`, rule.budget, tier.budget.spacing),
-    rate: rule.rate && resolveRate(`${option}.rate`, rule.rate),
+    rates: resolveRates(`${option}.rate`, rule.rate),
     concurrency: concurrency === undefined ? undefined : count(`${option}.concurrency`, concurrency),
     scope: oneOf(`${option}.scope`, scope, ['ip', 'account'] as const),
   });
@@ -84,8 +88,8 @@ export function resolveTarget(option: string, rule: TargetRule, tierName: string
 
 /** A frozen target: a tier, and what differs from it. */
 export function target(name: string, tierName: string, tier: Tier, own: Partial<Target> = {}): Target {
-  const { pools, budget = tier.budget, rate, concurrency, scope = 'ip' } = own;
-  return Object.freeze({ name, tier: tierName, pools, poolType: tier.poolType, budget, rate, concurrency, scope });
+  const { pools, budget = tier.budget, rates = NO_RATES, concurrency, scope = 'ip' } = own;
+  return Object.freeze({ name, tier: tierName, pools, poolType: tier.poolType, budget, rates, concurrency, scope });
 }
 
 /** @throws {ConfigError} when two rules of one name differ in more than what they match: which of them should hold? */
@@ -106,13 +110,28 @@ function resolveBudget(option: string, budget: BudgetOptions, defaultSpacing: Sp
   });
 }
 
+function resolveRates(option: string, rate: Rate | readonly Rate[] | undefined): readonly Rate[] {
+  if (rate === undefined) return NO_RATES;
+  if (!Array.isArray(rate)) return Object.freeze([resolveRate(option, rate as Rate)]);
+  if (rate.length > MOST_RATES) throw invalid(option, `at most ${MOST_RATES} rates`, rate.length);
+  return Object.freeze(rate.map((one: Rate, i) => resolveRate(`${option}[${i}]`, one)));
+}
+
 function resolveRate(option: string, rate: Rate): Rate {
+  if (typeof rate !== 'object' || rate === null) throw invalid(option, 'an object, or an array of them', rate);
+  const path = rate.path === undefined ? undefined : { path: resolvePath(`${option}.path`, rate.path) };
   const limit = count(`${option}.limit`, rate.limit);
   const windowMs = positive(`${option}.windowMs`, rate.windowMs, 'milliseconds');
-  if (rate.burst === undefined) return Object.freeze({ limit, windowMs });
+  if (rate.burst === undefined) return Object.freeze({ limit, windowMs, ...path });
   const burst = count(`${option}.burst`, rate.burst);
   if (burst > limit) throw invalid(`${option}.burst`, `at most limit (${limit})`, burst);
-  return Object.freeze({ limit, windowMs, burst });
+  return Object.freeze({ limit, windowMs, burst, ...path });
+}
+
+/** A prefix as {@link parseMatch} makes it: escaped like a URL's, without a slash at the end. */
+function resolvePath(option: string, path: unknown): string {
+  if (typeof path !== 'string' || !/^\/[^?#\s\\]*$/.test(path)) throw invalid(option, "a path like '/search'", path);
+  return new URL(`http://host${path}`).pathname.replace(/\/+$/, '');
 }
 
 function isName(value: unknown): boolean {

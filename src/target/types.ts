@@ -37,6 +37,11 @@ export interface Rate {
    * a steady `limit` − b + 1 a window. @default 1: evenly, at the full rate
    */
   readonly burst?: number;
+  /**
+   * Only requests under this path count, like `/search`; it ends at a `/`. All rates that count for a request are taken together, or none.
+   * @default every path of the rule
+   */
+  readonly path?: string;
 }
 
 /** Whose budget it is: each egress IP's own, or the account's that all of them use. */
@@ -72,8 +77,8 @@ export interface TargetRule {
   readonly pools?: readonly string[];
   /** @default the tier's */
   readonly budget?: BudgetOptions;
-  /** @default none */
-  readonly rate?: Rate;
+  /** One rate, or several that hold at once: 5,000 an hour in all, and 30 a minute of them under `/search`. @default none */
+  readonly rate?: Rate | readonly Rate[];
   /** Requests at a time, all egresses together; an integer ≥ 1. @default none */
   readonly concurrency?: number;
   /** @default 'ip' */
@@ -87,7 +92,7 @@ export interface Target {
   readonly pools: readonly string[] | undefined;
   readonly poolType: PoolType;
   readonly budget: Budget;
-  readonly rate: Rate | undefined;
+  readonly rates: readonly Rate[];
   readonly concurrency: number | undefined;
   readonly scope: Scope;
 }

@@ -50,7 +50,7 @@ describe('whoever comes, leaves, answers, aborts and gets lost in whatever order
             const egress = names ? { header: 'x-egress-ip' } : ('session' as const);
             const gateway = { gateway: 'http://u-{session}:p@gw.test:1', concurrency: places, maxSessions, egress };
             const desk = new Desk({
-              policy: { limit, spacingMs, rate, concurrency },
+              policy: { limit, spacingMs, rates: rate === undefined ? [] : [rate], concurrency },
               pools: { static: proxies(s.proxies, { concurrency: places }), sessions: gateway },
               store: make(random),
               deadlineMs: 2000,
@@ -195,9 +195,11 @@ describe('many', () => {
     const waits = [desk.come({ target: 'kept.test' }), desk.come({ target: 'kept.test' })];
     const { queue } = waits[1];
     for (let i = 0; i < 25_000; i++) desk.come({ target: `${i}.test`, then: (client) => client.answer() });
-    expect(desk.admission.queue('kept.test', () => queue.policy)).toBe(queue);
+    expect(desk.admission.queue('kept.test', () => queue)).toBe(queue);
     waits[0].cancel();
     expect(waits[1].grant).toBeDefined();
-    expect(desk.admission.queue('1.test', () => ({ ...queue.policy, limit: 7 })).policy.limit).toBe(7);
+    expect(
+      desk.admission.queue('1.test', () => ({ ...queue, policy: { ...queue.policy, limit: 7 } })).policy.limit,
+    ).toBe(7);
   });
 });

@@ -66,7 +66,7 @@ describe('abort', () => {
 
   it('after the grant, with a rate and even spacing: their shares, too', () => {
     const rate = { limit: 1, windowMs: 1000, burst: 1 };
-    const desk = new Desk({ policy: { limit: 2, spacingMs: 50, rate, concurrency: 1 } });
+    const desk = new Desk({ policy: { limit: 2, spacingMs: 50, rates: [rate], concurrency: 1 } });
     const [first, second] = [desk.come(), desk.come()];
     first.cancel();
     expect(second.at).toBe(0);
@@ -172,7 +172,7 @@ describe('pools and targets', () => {
 
   it('who may go when the rate allows is not held up by those whose pool is full then', async () => {
     const pools = { full: proxies(1, { concurrency: 1 }), free: proxies(1) };
-    const desk = new Desk({ policy: { limit: 9, rate: { limit: 10, windowMs: 100, burst: 1 } }, pools });
+    const desk = new Desk({ policy: { limit: 9, rates: [{ limit: 10, windowMs: 100, burst: 1 }] }, pools });
     desk.come({ pool: 'free' });
     const [held, goes] = [desk.come({ pool: 'full' }), desk.come({ pool: 'free' })];
     const elsewhere = desk.come({ pool: 'full', target: 'other.test' });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Clock } from '../../src/clock.ts';
-import { BudgetExceededError, ClosedError, QueueTimeoutError } from '../../src/errors.ts';
+import { BudgetExceededError, CircuitOpenError, ClosedError, QueueTimeoutError } from '../../src/errors.ts';
+import type { PoolRoute } from '../../src/gateway/pool.ts';
 import type { VirtualClock } from '../../src/testing/virtual-clock.ts';
 import { type Client, Desk, proxies } from '../support/at-admission.ts';
 
@@ -27,6 +28,36 @@ describe('waiting costs one timer, set to a known instant', () => {
     expect(second.at).toBe(77 + 1234);
   });
 
+  it('is not cut short while a probe is out: that may end an outage any moment', async () => {
+    const breaker = { failureRatio: 0.5, minCalls: 2, windowMs: 1000, openMs: 1000, maxOpenMs: 1000, halfOpenCalls: 1 };
+    const desk = new Desk({ policy: { limit: 100, breaker: { ...breaker, probeTimeoutMs: 60_000 } } });
+    for (let i = 0; i < 2; i++) desk.come().answer('target-error');
+    // Open: it is known to last too long.
+    expect(desk.come({ maxWaitMs: 10 }).error).toBeInstanceOf(CircuitOpenError);
+    await desk.clock.advance(1000);
+    const probe = desk.come();
+    expect(probe.at).toBe(1000);
+    const patient = desk.come({ maxWaitMs: 500 });
+    const impatient = desk.come({ maxWaitMs: 100 });
+    await desk.clock.advance(200);
+    expect(impatient.error).toBeInstanceOf(QueueTimeoutError);
+    probe.answer();
+    expect(patient.at).toBe(1200);
+  });
+
+  it('ends when a proxy of a list that rested is back, though all others are booked for longer', async () => {
+    const desk = new Desk({ policy: { limit: 1, windowMs: 60_000 }, pools: { list: proxies(2) } });
+    desk.come().answer();
+    const refused = desk.come();
+    const { route } = refused.grant!;
+    // It could not be dialed: it rests for a second, and the request is back in the queue.
+    expect(desk.pool.failed(route as PoolRoute, false)).toBe(true);
+    refused.cancel();
+    const again = desk.come();
+    await desk.clock.runUntilIdle(10_000);
+    expect([again.at, again.grant?.egress]).toEqual([1000, route.egress]);
+  });
+
   it('ends at the end of a cooldown, of a spacing, of a rate’s interval', async () => {
     const limited = new Desk({ policy: { limit: 9 } });
     limited.come().answer('rate-limited', { retryAfterMs: 555 });
@@ -40,7 +71,7 @@ describe('waiting costs one timer, set to a known instant', () => {
     expect(inStep.map(({ at }) => at)).toEqual([0, 25, 50, 75]);
 
     const rated = new Desk({
-      policy: { limit: 9, rate: { limit: 5, windowMs: 100, burst: 1 } },
+      policy: { limit: 9, rates: [{ limit: 5, windowMs: 100, burst: 1 }] },
       pools: { pool: proxies(9) },
     });
     const atRate = Array.from({ length: 4 }, () => rated.come(answers));

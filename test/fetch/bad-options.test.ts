@@ -102,6 +102,7 @@ const BAD: Record<string, Case[]> = {
     [{ headers: { x: 'a\r\nevil: 1' } }, 'headers.x', /without control characters/],
     [{ headers: { x: 5 } }, 'headers.x', /a string/],
     [{ classify: 'ok' }, 'classify', /a function/],
+    [{ inspectBody: 'yes' }, 'inspectBody', /true or false/],
     [{ random: 4 }, 'random', /a function/],
     [{ transport: {} }, 'transport', /a function/],
     [{ clock: Date }, 'clock', /an object with now, wallNow/],

@@ -19,6 +19,7 @@ describe('bad pace options are a ConfigError that names them', () => {
     [{ tier: 'extreme' }, 'pace.tier'],
     [{ tier: '' }, 'pace.tier'],
     [{ priority: Number.NaN }, 'pace.priority'],
+    [{ inspectBody: 1 }, 'pace.inspectBody'],
     [{ priority: 'high' }, 'pace.priority'],
     [{ maxWaitMs: -1 }, 'pace.maxWaitMs'],
     [{ maxWaitMs: Number.POSITIVE_INFINITY }, 'pace.maxWaitMs'],

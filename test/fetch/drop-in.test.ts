@@ -192,7 +192,7 @@ describe.each(['directly', 'through a gateway'])('%s, proxies.fetch does what fe
     const args = (): readonly [unknown, object?] => make(target.url);
     const expected = await outcomeOf(undiciFetch as Fetch, args);
     const before = target.arrivals.length;
-    const got = await outcomeOf(fetch as Fetch, args);
+    const got = await outcomeOf(fetch as unknown as Fetch, args);
     expect(got).toEqual(expected);
     // Nothing of this is worth a second attempt.
     expect(target.arrivals.length - before).toBeLessThanOrEqual(2);

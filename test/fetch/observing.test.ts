@@ -40,6 +40,7 @@ describe('exchange(response)', () => {
       waitedMs: expect.any(Number),
       bytesSent: expect.any(Number),
       bytesReceived: expect.any(Number),
+      cached: false,
       outcome: 'ok',
     });
   });
@@ -69,19 +70,19 @@ describe('exchange(response)', () => {
 
 describe('stats()', () => {
   it('counts outcomes, waits, latency and bytes, by pool and by target', async () => {
-    replies = [{ status: 403 }, { status: 404 }, { status: 503 }, undefined, { reset: true }];
-    expect(await fetchMany(proxies, URL_, 5, 1)).toEqual([403, 404, 200, 200, 200]);
+    replies = [{ status: 403 }, undefined, { status: 404 }, { status: 503 }, undefined, { reset: true }];
+    expect(await fetchMany(proxies, URL_, 5, 1)).toEqual([200, 404, 200, 200, 200]);
     const { pools, targets, ...whole } = await proxies.stats();
     const counted = {
-      requests: 7,
-      outcomes: { ok: 4, blocked: 1, 'target-error': 1, 'network-error': 1, 'rate-limited': 0 },
+      requests: 8,
+      outcomes: { ok: 5, blocked: 1, 'target-error': 1, 'network-error': 1, 'rate-limited': 0 },
     };
     expect(targets['shop.test']).toMatchObject(counted);
     expect(pools.default).toMatchObject({
       ...counted,
       type: 'residential',
       egress: 'verified',
-      concurrency: 30,
+      concurrency: 100,
       inUse: 0,
     });
     expect(pools.default.latency.p50).toBeGreaterThan(0);

@@ -46,6 +46,7 @@ describe('a target in trouble', () => {
   it('is given full jitter: each pause uniform up to twice the one before, up to the cap', async () => {
     const { clock, passages, proxies } = world(() => ({ status: 503 }), {
       retry: { attempts: 6, baseMs: 1000, capMs: 5000, ratio: 10 },
+      breaker: false,
     });
     for (let i = 0; i < 200; i++) await clock.runUntil(proxies.fetch(URL_));
     const byRetry = Array.from({ length: 5 }, (): number[] => []);
@@ -91,7 +92,7 @@ describe('an egress that is limited', () => {
   it('is left alone until its Retry-After has passed, while another one serves at once', async () => {
     const until = new Map<string, number>();
     const { clock, passages, proxies } = world((passage, nth) => {
-      if (nth > 3) return { status: 200 };
+      if (nth > 2) return { status: 200 };
       until.set(passage.egress, passage.arrivedAt + 30_000);
       return limited;
     });
@@ -99,11 +100,47 @@ describe('an egress that is limited', () => {
     expect((await clock.runUntil(proxies.fetch(URL_))).status).toBe(200);
     expect(clock.now() - startedAt).toBeLessThan(100);
     await clock.runUntil(Promise.all(Array.from({ length: 200 }, () => proxies.fetch(URL_))));
-    expect(until.size).toBe(3);
+    expect(until.size).toBe(2);
     for (const [egress, instant] of until) {
       const later = passages.filter((passage) => passage.egress === egress).slice(1);
       for (const { arrivedAt } of later) expect(arrivedAt).toBeGreaterThanOrEqual(instant);
     }
+  });
+
+  it.each(['0', 'Thu, 01 Jan 1970 00:00:00 GMT'])(
+    'rests for an even share of its window, whatever "at once" says: %s',
+    async (value) => {
+      const { clock, passages, proxies } = world(() => ({ status: 429, headers: { 'retry-after': value } }), {
+        ...DIRECT,
+        targets: [{ match: 'shop.test', budget: { limit: 10, windowMs: 5000, spacing: 'burst' } }],
+      });
+      expect((await clock.runUntil(proxies.fetch(URL_))).status).toBe(429);
+      for (const gap of gaps(passages)) expect(gap).toBeGreaterThanOrEqual(500);
+      expect(passages).toHaveLength(5);
+    },
+  );
+
+  it('by a secondary limit of GitHub, which says nothing of how long, is left alone for a minute', async () => {
+    const secondary = { status: 429, headers: { 'x-github-request-id': 'ABCD:1' } };
+    const { clock, passages, proxies } = world((_, nth) => (nth === 1 ? secondary : { status: 200 }), {
+      ...DIRECT,
+      targets: [{ match: 'shop.test', budget: { limit: 100, windowMs: 1000, spacing: 'burst' } }],
+    });
+    expect((await clock.runUntil(proxies.fetch(URL_))).status).toBe(200);
+    expect(passages[1].arrivedAt - passages[0].answeredAt).toBeGreaterThanOrEqual(60_000);
+  });
+
+  it('is no longer one of its own when three are: then all rest until the last of them may go', async () => {
+    const until: number[] = [];
+    const { clock, passages, proxies } = world((passage, nth) => {
+      if (nth > 3) return { status: 200 };
+      until.push(passage.arrivedAt + 30_000);
+      return limited;
+    });
+    expect((await clock.runUntil(proxies.fetch(URL_))).status).toBe(200);
+    expect(new Set(passages.slice(0, 3).map(({ egress }) => egress)).size).toBe(3);
+    expect(passages[3].arrivedAt).toBeGreaterThanOrEqual(Math.max(...until));
+    expect((await clock.runUntil(Promise.all(Array.from({ length: 20 }, () => proxies.fetch(URL_))))).length).toBe(20);
   });
 
   it('and the only one there is makes everybody wait for it', async () => {

@@ -13,6 +13,14 @@ import { pacedManager } from '../support/paced.ts';
 
 const USER = 'customer-acme77';
 const PASSWORD = 's3cret@pw';
+/** The password in the dresses a header can wear. */
+const ECHOES = [
+  `http://x:${PASSWORD}@gw`,
+  encodeURIComponent(PASSWORD),
+  encodeURIComponent(PASSWORD).toLowerCase(),
+  Buffer.from(`${USER}-session-abc:${PASSWORD}`).toString('base64'),
+  `${USER}-session-abc`,
+];
 const EVENTS: PacelineEventName[] = [
   'admit',
   'settle',
@@ -130,6 +138,11 @@ describe('no credentials are shown', () => {
   const FAULTS: Fault[] = [
     { kind: 'status', status: 407 },
     { kind: 'status', status: 502, headers: { 'x-brd-err-code': 'peer_failed' } },
+    // A gateway that repeats what it was sent.
+    { kind: 'status', status: 407, headers: { 'x-error-description': `no ${USER} with ${PASSWORD}` } },
+    { kind: 'status', status: 407, headers: { 'x-brd-err-msg': USER, 'x-brd-err-code': USER } },
+    { kind: 'status', status: 502, headers: { 'x-error-description': ECHOES.join(' and ') } },
+    { kind: 'status', status: 429, headers: { 'proxy-status': `gw;error=${USER};details="${ECHOES.join(' ')}"` } },
     { kind: 'rst' },
     { kind: 'fin' },
     { kind: 'garbage' },

@@ -139,6 +139,30 @@ describe('pace.session', () => {
     expect(gateway.stats().connects).toBe(2);
   });
 
+  it('is given up when its time is over, whoever comes next; a pool holds maxSessions of them, those used last', async () => {
+    await using gateway = await gatewayFor(60);
+    const clock = virtualClock();
+    const pools = { res: { gateway: gateway.url, maxSessions: 5, sessionTtlMs: 60_000 } };
+    await using proxies = pacedManager({ pools, clock });
+    const get = async (session?: string): Promise<string> => {
+      const response = await proxies.fetch(URL_, session === undefined ? {} : { pace: { session } });
+      await response.text();
+      return proxies.exchange(response)!.egress;
+    };
+    const first = await get('kept');
+    for (let i = 0; i < 20; i++) {
+      await get(`s${i}`);
+      // The gateway knows it by its name: also after it was given up it is the same exit.
+      if (i % 4 === 0) expect(await get('kept')).toBe(first);
+    }
+    const sessions = async (): Promise<number> => (await proxies.stats()).pools.res.sessions;
+    expect(await sessions()).toBe(5);
+    await eventually(() => gateway.stats().open).toBe(5);
+    await clock.advance(60_001);
+    await get();
+    expect(await sessions()).toBe(1);
+  });
+
   it('opens it anew when its time is over, and those that are over are forgotten', async () => {
     const clock = virtualClock();
     await using gateway = await gatewayFor();

@@ -31,9 +31,9 @@ describe('Carriers', () => {
   it('keeps the least recently used from filling the memory', () => {
     const { carriers, ended, opened } = recorded(2);
     const [a, b, c] = [route('a'), route('b'), route('c')];
-    for (const one of [a, b, a, c]) carriers.use(one).done();
+    for (const one of [a, b, a, c]) carriers.handBack(carriers.use(one));
     expect([opened, ended, carriers.size]).toEqual([['a', 'b', 'c'], ['b'], 2]);
-    carriers.use(b).done();
+    carriers.handBack(carriers.use(b));
     expect([opened, ended]).toEqual([
       ['a', 'b', 'c', 'b'],
       ['b', 'a'],
@@ -46,10 +46,9 @@ describe('Carriers', () => {
     const [first, second] = [carriers.use(a), carriers.use(a)];
     expect(first.carrier).toBe(second.carrier);
     carriers.use(b);
-    first.done();
-    first.done();
+    carriers.handBack(first);
     expect([ended, carriers.size]).toEqual([[], 2]);
-    second.done();
+    carriers.handBack(second);
     expect([ended, carriers.size]).toEqual([['a'], 1]);
   });
 
@@ -60,10 +59,10 @@ describe('Carriers', () => {
     carriers.retire(a);
     const after = carriers.use(a);
     expect([opened, before.carrier === after.carrier]).toEqual([['a', 'a'], false]);
-    before.done();
+    carriers.handBack(before);
     expect([ended, carriers.size]).toEqual([['a'], 1]);
     a.closed = true;
-    after.done();
+    carriers.handBack(after);
     expect([ended, carriers.size]).toEqual([['a', 'a'], 0]);
   });
 
@@ -74,9 +73,9 @@ describe('Carriers', () => {
     a.closed = true;
     carriers.retire(a);
     const after = carriers.use(a);
-    before.done();
+    carriers.handBack(before);
     expect([ended, carriers.size]).toEqual([['a'], 1]);
-    after.done();
+    carriers.handBack(after);
     expect([ended, carriers.size]).toEqual([['a', 'a'], 0]);
   });
 
@@ -92,7 +91,8 @@ describe('Carriers', () => {
 describe('a carrier given up with work on it', () => {
   /** One GET through a carrier, as the engine would send it. */
   function get(carriers: Carriers, to: PoolRoute, path: string): Promise<string> {
-    const { carrier: by, done } = carriers.use(to);
+    const held = carriers.use(to);
+    const { carrier: by } = held;
     let client: TunnelClient | undefined;
     const gate: Gate = {
       egress: '',
@@ -106,7 +106,7 @@ describe('a carrier given up with work on it', () => {
       let text = '';
       const over = (): void => {
         client?.release();
-        done();
+        carriers.handBack(held);
       };
       const handler = {
         onRequestStart() {},

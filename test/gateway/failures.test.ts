@@ -121,7 +121,7 @@ describe.each(WAYS)('a failing %s gateway on the way to an %s target', (way, sch
           [402, 'quota', false],
           [403, 'forbidden', false],
           [400, 'protocol', true],
-          [429, 'exit-failed', true],
+          [429, 'quota', true],
           [500, 'exit-failed', true],
           [502, 'exit-failed', true],
           [503, 'exit-failed', true],
@@ -132,10 +132,11 @@ describe.each(WAYS)('a failing %s gateway on the way to an %s target', (way, sch
   it.each(statuses)(
     'a refusal with %i is a GatewayError of kind %s (tried again: %s)',
     async (status, kind, retried) => {
-      const headers = { 'x-brd-err-code': 'client_10100' };
+      // A code of no known family: the status decides.
+      const headers = { 'x-brd-err-code': 'own_code' };
       const { error, fault } = await under({ kind: 'status', status, headers });
-      expect(fault).toMatchObject({ kind, retryable: retried });
-      if (way !== 'socks5') expect(fault).toMatchObject({ status, providerCode: 'client_10100' });
+      expect(fault).toMatchObject({ kind, retryable: retried, fatal: !retried });
+      if (way !== 'socks5') expect(fault).toMatchObject({ status, providerCode: 'own_code' });
       expectAttempts(error, gateway.log.length, retried);
     },
   );

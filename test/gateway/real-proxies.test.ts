@@ -131,7 +131,7 @@ describe('proxy-chain', () => {
     [407, 'auth', 1],
     [502, 'exit-failed', 2],
     [403, 'forbidden', 1],
-    [429, 'exit-failed', 2],
+    [429, 'quota', 2],
   ] as const)('that answers %i of its own is kind %s, asked %i times', async (status, kind, times) => {
     let asked = 0;
     await using proxy = await chain(() => {
@@ -144,14 +144,14 @@ describe('proxy-chain', () => {
     await proxies.close();
   });
 
-  it('whose upstream refuses, or is gone, is kind exit-failed', async () => {
+  it('whose upstream refuses the credentials is kind auth, and exit-failed when it is gone', async () => {
     const before = http.arrivals.length;
     const upstream = await mockGateway({ password: 'another' });
     await using proxy = await chain(() => ({ upstreamProxyUrl: upstream.rotatingUrl.replace(':another@', ':pass@') }));
     const proxies = pacedManager({ gateway: proxy.url, retry: { attempts: 1 } });
-    expect(await faultOf(proxies.fetch(http.url))).toMatchObject({ kind: 'exit-failed' });
+    expect(await faultOf(proxies.fetch(http.url))).toMatchObject({ kind: 'auth', status: 597, fatal: true });
     await upstream.close();
-    expect(await faultOf(proxies.fetch(http.url))).toMatchObject({ kind: 'exit-failed' });
+    expect(await faultOf(proxies.fetch(http.url))).toMatchObject({ kind: 'exit-failed', status: 594, fatal: false });
     expect(http.arrivals.length).toBe(before);
     await proxies.close();
   });

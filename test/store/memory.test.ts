@@ -135,18 +135,18 @@ describe('all limits or none', () => {
   it('grants as many as every limit allows, and says which one stood in the way', () => {
     const { reserve } = atStore(routes(9), storePolicy({ concurrency: 3 }));
     expect(reserve(5)).toMatchObject({ grants: { length: 3 }, limiting: 'concurrency', retryInMs: Infinity });
-    const paced = atStore(routes(9), storePolicy({ rate, concurrency: 3 }));
+    const paced = atStore(routes(9), storePolicy({ rates: [rate], concurrency: 3 }));
     const { grants, limiting, retryInMs } = paced.reserve(5);
     expect([grants.length, limiting]).toEqual([2, 'rate']);
     expect(retryInMs).toBeCloseTo(100 / 3);
-    const tight = atStore(routes(1), storePolicy({ limit: 1, rate, concurrency: 3 }));
+    const tight = atStore(routes(1), storePolicy({ limit: 1, rates: [rate], concurrency: 3 }));
     expect(tight.reserve(5)).toMatchObject({ grants: { length: 1 }, limiting: 'budget' });
   });
 
   it('a limit that refuses takes nothing from the others', () => {
     const { store, clock, reserve, answer, grant } = atStore(
       routes(1),
-      storePolicy({ limit: 1, rate, concurrency: 3 }),
+      storePolicy({ limit: 1, rates: [rate], concurrency: 3 }),
     );
     answer(grant());
     const before = store.inspect(TARGET);
@@ -154,7 +154,7 @@ describe('all limits or none', () => {
     expect(store.inspect(TARGET)).toEqual(before);
     clock.advanceSync(100);
     // Rate and concurrency are there in full: the budget alone stood in the way.
-    expect(reserve(3, { policy: storePolicy({ limit: 9, rate, concurrency: 3 }) }).grants).toHaveLength(2);
+    expect(reserve(3, { policy: storePolicy({ limit: 9, rates: [rate], concurrency: 3 }) }).grants).toHaveLength(2);
   });
 
   it('a place among the concurrent ones is free when the exchange ends, not when the headers come', () => {
@@ -167,7 +167,7 @@ describe('all limits or none', () => {
   });
 
   it('keeps the rate over all egresses, also when permits are given back', () => {
-    const { clock, reserve, store, grant } = atStore(routes(100), storePolicy({ rate: { ...rate, burst: 1 } }));
+    const { clock, reserve, store, grant } = atStore(routes(100), storePolicy({ rates: [{ ...rate, burst: 1 }] }));
     const first = grant();
     clock.advanceSync(30);
     grant();
@@ -245,7 +245,7 @@ describe('bind', () => {
     const policy = storePolicy({
       limit: 1,
       spacingMs: 50,
-      rate: { limit: 2, windowMs: 100, burst: 2 },
+      rates: [{ limit: 2, windowMs: 100, burst: 2 }],
       concurrency: 2,
     });
     const { clock, store, reserve, answer, grant, egress } = atStore(routes(2), policy);
@@ -390,7 +390,7 @@ describe('how a permit ends', () => {
     store.cancel(TARGET, [grant()]);
     expect([active, egress('pool/1')]).toEqual([
       0,
-      { egress: 'pool/1', busy: 0, cooling: 0, remaining: 1, usableInMs: 0, cooldownMs: 0 },
+      { egress: 'pool/1', busy: 0, cooling: 0, remaining: 1, usableInMs: 0, cooldownMs: 0, ejectedMs: 0 },
     ]);
     grant();
   });
@@ -558,7 +558,10 @@ describe('bookings ahead', () => {
 
   it('keep the rate by when they start', () => {
     const rate = { limit: 4, windowMs: 100, burst: 1 };
-    const { clock, reserve, grant, answer } = atStore(routes(8), storePolicy({ limit: 1, windowMs: 1000, rate }));
+    const { clock, reserve, grant, answer } = atStore(
+      routes(8),
+      storePolicy({ limit: 1, windowMs: 1000, rates: [rate] }),
+    );
     const first: Grant[] = [];
     for (let i = 0; i < 8; i++) {
       first.push(grant());
@@ -665,7 +668,7 @@ describe('memory follows the work', () => {
       ['cooldown', storePolicy(), (permit, at) => void at.answer(permit, 'rate-limited', { retryAfterMs: 900 }), 900],
       [
         'rate',
-        storePolicy({ limit: 9, windowMs: 1, rate: { limit: 1, windowMs: 400, burst: 1 } }),
+        storePolicy({ limit: 9, windowMs: 1, rates: [{ limit: 1, windowMs: 400, burst: 1 }] }),
         (permit, at) => void at.answer(permit),
         400,
       ],
@@ -688,7 +691,7 @@ describe('memory follows the work', () => {
     const policy = storePolicy({
       limit: 2,
       spacingMs: 10,
-      rate: { limit: 9, windowMs: 100, burst: 5 },
+      rates: [{ limit: 9, windowMs: 100, burst: 5 }],
       concurrency: 6,
     });
     const run = (forget: boolean): unknown[] => {
@@ -786,8 +789,17 @@ describe('inspect', () => {
     const [first, second] = reserve(2).grants;
     answer(first, 'rate-limited', { retryAfterMs: 30, end: false });
     clock.advanceSync(10);
-    const snapshot = { egress: 'pool/1', busy: 1, cooling: 1, remaining: 0, usableInMs: 20, cooldownMs: 20 };
-    expect(store.inspect()).toEqual({ targets: [{ target: TARGET, active: 2, egresses: [snapshot] }] });
+    const snapshot = {
+      egress: 'pool/1',
+      busy: 1,
+      cooling: 1,
+      remaining: 0,
+      usableInMs: 20,
+      cooldownMs: 20,
+      ejectedMs: 0,
+    };
+    const whole = { limit: 4, concurrency: Infinity, circuit: 'closed', restMs: 0 };
+    expect(store.inspect()).toEqual({ targets: [{ target: TARGET, active: 2, ...whole, egresses: [snapshot] }] });
     clock.advanceSync(20);
     expect(store.inspect(TARGET).targets[0].egresses).toEqual([
       { ...snapshot, remaining: 2, usableInMs: 0, cooldownMs: 0 },
@@ -806,7 +818,7 @@ describe('the wall clock', () => {
     const run = (jump: number): unknown[] => {
       const { clock, reserve, answer } = atStore(
         routes(2),
-        storePolicy({ spacingMs: 10, rate: { limit: 5, windowMs: 100, burst: 2 } }),
+        storePolicy({ spacingMs: 10, rates: [{ limit: 5, windowMs: 100, burst: 2 }] }),
       );
       return Array.from({ length: 40 }, (_, i) => {
         if (i % 7 === 3) clock.jumpWall(i % 2 === 0 ? jump : -jump);

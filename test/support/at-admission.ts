@@ -99,6 +99,8 @@ export interface Wish {
   readonly pool?: string;
   readonly pin?: PoolRoute;
   readonly front?: boolean;
+  readonly cost?: number;
+  readonly applies?: readonly boolean[];
   /** Called when it is granted its permit. */
   readonly then?: (client: Client) => void;
 }
@@ -110,7 +112,10 @@ export class Client implements Waiter {
   readonly queuedAt: number;
   readonly giveUpAt: number;
   readonly maxWaitMs: number;
-  readonly pool: Pool;
+  readonly cost: number;
+  readonly applies: readonly boolean[] | undefined;
+  readonly free: boolean;
+  pool: Pool;
   readonly queue: TargetQueue;
   lane: Lane | undefined;
   before: Client | undefined;
@@ -132,6 +137,9 @@ export class Client implements Waiter {
     this.pool = pool;
     this.queue = queue;
     this.priority = wish.priority ?? 0;
+    this.cost = wish.cost ?? 1;
+    this.applies = wish.applies;
+    this.free = wish.pin === undefined && wish.pool === undefined;
     this.queuedAt = desk.clock.now();
     this.maxWaitMs = wish.maxWaitMs ?? Infinity;
     this.giveUpAt = this.queuedAt + this.maxWaitMs;
@@ -153,6 +161,11 @@ export class Client implements Waiter {
     if (!this.waiting) throw new Error(`client ${this.number} was refused twice, or after it had left`);
     this.error = error;
     this.at = this.desk.clock.now();
+  }
+
+  moved(pool: Pool): void {
+    this.pool = pool;
+    this.desk.admission.take(this, this.queue, pool, undefined, false);
   }
 
   /** Gives up waiting. */
@@ -241,7 +254,7 @@ export class Desk {
   come(wish: Wish = {}): Client {
     const { target = 'shop.test', pool, pin, front = false } = wish;
     const its = pool === undefined ? this.pool : this.pools.get(pool)!;
-    const queue = this.admission.queue(target, () => this.policy);
+    const queue = this.admission.queue(target, () => ({ policy: this.policy, pool: its }));
     const client = new Client(this, this.clients.length, wish, its, queue);
     this.clients.push(client);
     this.admission.take(client, queue, its, pin, front);

@@ -1,3 +1,4 @@
+import type { Random } from '../../src/clock.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import type {
   Demand,
@@ -17,7 +18,7 @@ export const TARGET = 'shop.test';
 
 /** Two requests in a hundred milliseconds, unless told otherwise. */
 export function storePolicy(options: Partial<Policy> = {}): Policy {
-  return { limit: 2, windowMs: 100, spacingMs: 0, rate: undefined, concurrency: undefined, ...options };
+  return { limit: 2, windowMs: 100, spacingMs: 0, rates: [], concurrency: undefined, ...options };
 }
 
 /** A memory store at one target, in virtual time, with short words for what tests do all the time. */
@@ -34,9 +35,9 @@ export interface AtStore {
   readonly active: number;
 }
 
-export function atStore(routes: readonly Route[], policy: Policy = storePolicy()): AtStore {
+export function atStore(routes: readonly Route[], policy: Policy = storePolicy(), random: Random = () => 0): AtStore {
   const clock = virtualClock();
-  const store = new MemoryStore(clock, () => 0);
+  const store = new MemoryStore(clock, random);
   const offer = offerOf(routes, clock);
   const reserve = (count: number, demand: Partial<Demand> = {}, target = TARGET): Reservation =>
     store.reserve(target, {

@@ -1,5 +1,5 @@
 import type { Random } from '../../src/clock.ts';
-import { allowedNow, nextAllowed, refund, spend } from '../../src/store/rate.ts';
+import { nextAllowed, refund, spend } from '../../src/store/rate.ts';
 import type { Binding, Demand, EgressSnapshot, Limiting, Policy, Report, Route } from '../../src/store/store.ts';
 import { SlotModel } from './slot-model.ts';
 
@@ -12,7 +12,10 @@ export interface Permit {
   readonly spacingMs: number;
   spacedUntil?: number;
   spacedBefore?: number;
-  rateMark?: number;
+  readonly cost: number;
+  /** What it costs of the rates, also when the slots are fewer. */
+  readonly units: number;
+  rateMarks?: (number | undefined)[];
   state: 'held' | 'cooling' | 'over';
 }
 
@@ -32,9 +35,12 @@ export class ReferenceStore {
   private readonly permits: Permit[] = [];
   private readonly cursors = new Map<string, number>();
   private policy!: Policy;
-  private tat = -Infinity;
-  private spentAt = -Infinity;
-  private refundedMs = 0;
+  private readonly tats = [-Infinity, -Infinity];
+  private readonly spentAts = [-Infinity, -Infinity];
+  private readonly refundedMs = [0, 0];
+  /** Refusals, and until when the whole target rests for them. */
+  private refusals: { egress: Egress; at: number; until: number }[] = [];
+  private restUntil = -Infinity;
   private futile = 0;
   private futileUntil = -Infinity;
 
@@ -53,11 +59,10 @@ export class ReferenceStore {
 
   /** `chosen`: what the store under test took; where several are equally good, its choice is as good as any. */
   reserve(demand: Demand, now: number, chosen: readonly string[]) {
-    const {
-      policy,
-      policy: { rate },
-      pin,
-    } = demand;
+    const { policy, pin } = demand;
+    const units = demand.cost ?? 1;
+    const cost = Math.min(units, policy.limit);
+    const rates = policy.rates.map((rate, i) => ({ rate, i })).filter(({ i }) => demand.applies?.[i] !== false);
     this.expire(now);
     const changed = policy.limit !== this.policy?.limit || policy.windowMs !== this.policy.windowMs;
     this.policy = policy;
@@ -66,23 +71,28 @@ export class ReferenceStore {
     const refused = (at: number, ...limiting: Limiting[]) => ({ grants, limiting, retryInMs: at - now });
     while (grants.length < demand.count) {
       if (this.active >= (policy.concurrency ?? Infinity)) return refused(Infinity, 'concurrency');
-      if (rate && allowedNow(rate, this.tat, now) < 1) return refused(nextAllowed(rate, this.tat, now), 'rate');
+      const allowedAt = Math.max(now, ...rates.map(({ rate, i }) => nextAllowed(rate, this.tats[i], now, units)));
+      if (Math.max(allowedAt, this.restUntil) > now) {
+        return refused(Math.max(allowedAt, this.restUntil), this.restUntil >= allowedAt ? 'target' : 'rate');
+      }
       const best = pin ? [this.egress(pin.egress, pin.weight)] : this.soonest(demand, now);
-      const at = Math.min(...best.map((egress) => egress.usableAt(policy, now)));
+      const at = Math.min(...best.map((egress) => egress.usableAt(policy, now, cost)));
       if (at === Infinity) return refused(at, 'budget');
       if (at > now + demand.horizonMs) {
         return refused(at, ...best.map(({ cooldownUntil }) => (cooldownUntil >= at ? 'cooldown' : 'budget')));
       }
       const egress = best.find(({ key }) => key === chosen[grants.length]) ?? best[0];
       const start = Math.max(at, now);
-      const spacingMs = policy.spacingMs > 0 ? policy.spacingMs * (1 + 0.04 * this.random()) : 0;
+      const spacingMs = policy.spacingMs > 0 ? policy.spacingMs * (1 + 0.04 * this.random()) * cost : 0;
       const deadline = start + demand.deadlineMs;
-      const permit: Permit = { route: pin ?? egress.route!, egress, start, deadline, spacingMs, state: 'held' };
+      const route = pin ?? egress.route!;
+      const permit: Permit = { route, egress, start, deadline, spacingMs, cost, units, state: 'held' };
       this.take(permit, egress, start, now);
-      if (rate) {
-        this.tat = spend(rate, this.tat, start, 1);
-        this.spentAt = Math.max(this.spentAt, start);
-        permit.rateMark = this.tat + this.refundedMs;
+      permit.rateMarks = [];
+      for (const { rate, i } of rates) {
+        this.tats[i] = spend(rate, this.tats[i], start, units);
+        this.spentAts[i] = Math.max(this.spentAts[i], start);
+        permit.rateMarks[i] = this.tats[i] + this.refundedMs[i];
       }
       this.permits.push(permit);
       grants.push(permit);
@@ -95,7 +105,8 @@ export class ReferenceStore {
     const { route, egress: from } = permit;
     if (permit.state !== 'held') return { ok: false, retryInMs: 0, duplicate: false };
     const to = this.egress(key, 1);
-    const at = to === from ? from.cooldownUntil : to.usableAt(this.policy, now);
+    const own = to === from ? from.cooldownUntil : to.usableAt(this.policy, now, permit.cost);
+    const at = Math.max(this.restUntil, own);
     const duplicate = to !== from && to.route !== route && to.route?.pool === route.pool && live(to.route, now);
     if (to !== from && at <= now) {
       this.giveBack(permit, now);
@@ -116,16 +127,19 @@ export class ReferenceStore {
     return { ok: at <= now, retryInMs: at <= now ? 0 : at - now, duplicate };
   }
 
-  /** Returns the cooldowns, in milliseconds by egress. */
-  settle(reports: readonly (Omit<Report, 'grant'> & { grant: Permit })[], now: number): [string, number][] {
+  /** Returns the cooldowns, in milliseconds by egress; of all egresses by none. */
+  settle(reports: readonly (Omit<Report, 'grant'> & { grant: Permit })[], now: number): [string | undefined, number][] {
     this.expire(now);
-    const cooldowns: [string, number][] = [];
+    const cooldowns: [string | undefined, number][] = [];
     for (const { grant: permit, outcome, retryAfterMs, graceMs, end } of reports) {
       if (permit.state === 'held') {
         const forMs = retryAfterMs ?? (outcome === 'rate-limited' ? this.policy.windowMs : 0);
         if (forMs > 0) {
           permit.egress.cooldown(now + forMs);
           cooldowns.push([permit.egress.key, forMs]);
+          if (outcome === 'rate-limited' && this.widens(permit.egress, now, now + forMs)) {
+            cooldowns.push([undefined, this.restUntil - now]);
+          }
         }
         this.cool(permit, now + graceMs, 'cooling', now);
       }
@@ -138,14 +152,28 @@ export class ReferenceStore {
     this.expire(now);
     for (const permit of permits.filter(({ state }) => state === 'held')) {
       permit.state = 'over';
-      const { rate } = this.policy;
-      if (rate && permit.rateMark !== undefined) {
-        const before = this.tat;
-        this.tat = refund(rate, before, permit.rateMark - this.refundedMs, this.spentAt);
-        this.refundedMs += before - this.tat;
+      for (const [i, rate] of this.policy.rates.entries()) {
+        const mark = permit.rateMarks?.[i];
+        if (mark === undefined) continue;
+        const before = this.tats[i];
+        this.tats[i] = refund(rate, before, mark - this.refundedMs[i], this.spentAts[i], permit.units);
+        this.refundedMs[i] += before - this.tats[i];
       }
       this.giveBack(permit, now);
     }
+  }
+
+  /** Three egresses refused within a window are the target's own refusal. */
+  private widens(egress: Egress, now: number, until: number): boolean {
+    const before = this.refusals.find((one) => one.egress === egress);
+    this.refusals = this.refusals.filter((one) => one !== before);
+    this.refusals.push({ egress, at: now, until: Math.max(until, before?.until ?? until) });
+    this.refusals = this.refusals.slice(-3);
+    if (this.refusals.length < 3 || !this.refusals.every(({ at }) => at > now - this.policy.windowMs)) return false;
+    const restUntil = Math.max(...this.refusals.map((one) => one.until));
+    if (restUntil <= Math.max(now, this.restUntil)) return false;
+    this.restUntil = restUntil;
+    return true;
   }
 
   private expire(now: number): void {
@@ -155,7 +183,7 @@ export class ReferenceStore {
 
   private cool(permit: Permit, at: number, state: 'cooling' | 'over', now: number): void {
     permit.state = state;
-    permit.egress.cool(this.policy, at);
+    for (let n = 0; n < permit.cost; n++) permit.egress.cool(this.policy, at);
     this.touch(permit.egress, now);
   }
 
@@ -163,22 +191,26 @@ export class ReferenceStore {
     permit.egress = egress;
     permit.spacedBefore = egress.spacedUntil;
     permit.spacedUntil = start + permit.spacingMs;
-    egress.take(permit.spacedUntil);
+    egress.take(permit.spacedUntil, permit.cost);
     this.touch(egress, now);
   }
 
-  private giveBack({ egress, spacedUntil, spacedBefore }: Permit, now: number): void {
-    egress.giveBack(spacedUntil!, spacedBefore!);
+  private giveBack({ egress, spacedUntil, spacedBefore, cost }: Permit, now: number): void {
+    egress.giveBack(spacedUntil!, spacedBefore!, cost);
     this.touch(egress, now);
   }
 
   /** The best known egress; when it is not usable soon enough, as many new ones as the pool offers until one is. Several when equally good. */
   private soonest(demand: Demand, now: number): Egress[] {
+    const cost = Math.min(demand.cost ?? 1, demand.policy.limit);
+    // The order of choice is by what was known of an egress when something happened to it last; for more slots than one it is worked out anew.
+    const order = (egress: Egress): number =>
+      cost === 1 || egress.since === Infinity ? egress.since : egress.usableAt(this.policy, now, cost);
     for (;;) {
       const known = this.egresses.filter(({ route }) => live(route, now) && route?.pool === demand.pool);
-      const since = Math.min(...known.map((egress) => egress.since));
+      const since = Math.min(...known.map(order));
       const offered = since <= now + demand.patienceMs ? undefined : demand.offer?.(this.cursors.get(demand.pool) ?? 0);
-      if (offered === undefined) return known.filter((egress) => egress.since === since && since < Infinity);
+      if (offered === undefined) return known.filter((egress) => order(egress) === since && since < Infinity);
       this.cursors.set(demand.pool, offered.seq);
       this.lead(offered, this.egress(offered.egress, offered.weight), now);
     }

@@ -9,12 +9,23 @@ import type { VirtualClock } from '../../src/testing/virtual-clock.ts';
 /** A request as the target saw it, and as the client sent it. */
 export interface Passage {
   readonly target: string;
+  readonly path: string;
+  readonly pool: string;
   readonly egress: string;
   readonly sentAt: number;
   arrivedAt: number;
   answeredAt: number;
+  /** When the client had its answer, or gave up. */
+  endedAt: number;
   status: number;
   retryAfterMs: number;
+}
+
+/** A request as the gateway of a pool saw it: from the dial, or from the send where a tunnel was kept, to its end. */
+export interface Use {
+  readonly pool: string;
+  readonly from: number;
+  to: number;
 }
 
 export interface WorldOptions {
@@ -29,6 +40,8 @@ export interface WorldOptions {
   readonly churn: number;
   /** What the target answers; default 200. `undefined` as status: the connection is reset after the arrival. */
   readonly answer?: (passage: Passage) => { status: number | undefined; headers?: Record<string, string> };
+  /** How a dial to a host fails at the gateway, if it does. */
+  readonly refuse?: (route: PoolRoute, host: string) => Error | undefined;
   /** Whether the gateway names the exit on its CONNECT answer. @default true */
   readonly names?: boolean;
 }
@@ -42,6 +55,7 @@ interface Tunnel {
 /** Targets and a rotating gateway in virtual time, in the place of sockets: what arrives, when, and from where, is logged on the target's side. */
 export class SimulatedWorld {
   readonly passages: Passage[] = [];
+  readonly uses: Use[] = [];
   dials = 0;
   private readonly options: WorldOptions;
   private readonly exitOf = new Map<string, string>();
@@ -55,14 +69,16 @@ export class SimulatedWorld {
     return {
       dispatch: (options, handler, gate) => {
         const origin = String(options.origin);
+        const use: Use = { pool: route.pool, from: this.options.clock.now(), to: Infinity };
+        this.uses.push(use);
         const idle = tunnels.find(
           (tunnel) => !tunnel.busy && tunnel.origin === origin && tunnel.dial.egress === gate.egress,
         );
         if (idle !== undefined) {
           idle.busy = true;
-          gate.carriedBy(this.client(idle, tunnels));
-          this.exchange(idle, options, handler);
-        } else this.open(route, origin, options, handler, gate, tunnels);
+          gate.carriedBy(this.client(idle, tunnels, use));
+          this.exchange(route, idle, options, handler);
+        } else this.open(route, origin, options, handler, gate, tunnels, use);
         return true;
       },
       destroy: async () => {},
@@ -87,10 +103,11 @@ export class SimulatedWorld {
     return low + (high - low) * this.options.random();
   }
 
-  private client(tunnel: Tunnel, tunnels: Tunnel[]): TunnelClient {
+  private client(tunnel: Tunnel, tunnels: Tunnel[], use: Use): TunnelClient {
     return {
       tunnel: tunnel.dial,
       release: () => {
+        use.to = this.options.clock.now();
         tunnel.busy = false;
         if (tunnel.dial.aborted !== undefined) tunnels.splice(tunnels.indexOf(tunnel), 1);
       },
@@ -99,6 +116,8 @@ export class SimulatedWorld {
 
   private exit(route: PoolRoute): string {
     const { random, exits, churn } = this.options;
+    // The machine itself and a static proxy have the one address they have.
+    if (route.session === undefined && route.weight === 1) return route.egress;
     let exit = this.exitOf.get(route.id);
     if (exit === undefined || random() < churn) {
       exit = `10.0.0.${1 + Math.floor(random() * exits)}`;
@@ -114,12 +133,13 @@ export class SimulatedWorld {
     handler: Dispatcher.DispatchHandler,
     gate: Gate,
     tunnels: Tunnel[],
+    use: Use,
   ): void {
-    const { clock, dialMs, names = true } = this.options;
+    const { clock, dialMs, names = true, refuse } = this.options;
     const dial = new Dial();
     const tunnel: Tunnel = { origin, dial, busy: true };
     this.dials++;
-    gate.carriedBy(this.client(tunnel, tunnels));
+    gate.carriedBy(this.client(tunnel, tunnels, use));
     let over = false;
     dial.onAbort((reason) => {
       if (over) return;
@@ -131,8 +151,13 @@ export class SimulatedWorld {
       if (over) return;
       over = true;
       dial.finished();
+      const fault = refuse?.(route, new URL(origin).hostname);
+      if (fault !== undefined) {
+        handler.onResponseError?.(undefined as never, fault);
+        return;
+      }
       const exit = this.exit(route);
-      dial.answered(200, names ? { 'x-egress-ip': exit } : {});
+      dial.answered(200, names && exit !== route.egress ? { 'x-egress-ip': exit } : {});
       try {
         gate.admit(dial);
       } catch (error) {
@@ -140,11 +165,12 @@ export class SimulatedWorld {
         return;
       }
       tunnels.push(tunnel);
-      this.exchange(tunnel, options, handler, exit);
+      this.exchange(route, tunnel, options, handler, exit);
     }, this.between(dialMs));
   }
 
   private exchange(
+    route: PoolRoute,
     tunnel: Tunnel,
     options: Dispatcher.DispatchOptions,
     handler: Dispatcher.DispatchHandler,
@@ -153,10 +179,13 @@ export class SimulatedWorld {
     const { clock, latencyMs, answer } = this.options;
     const passage: Passage = {
       target: new URL(String(options.origin)).hostname,
+      path: String(options.path),
+      pool: route.pool,
       egress: exit,
       sentAt: clock.now(),
       arrivedAt: Infinity,
       answeredAt: Infinity,
+      endedAt: Infinity,
       status: 0,
       retryAfterMs: 0,
     };
@@ -169,6 +198,7 @@ export class SimulatedWorld {
       abort: (reason) => {
         if (over) return;
         over = true;
+        passage.endedAt = clock.now();
         Object.assign(controller, { aborted: true, reason });
         // A cut tunnel is not used again.
         tunnel.dial.egress = undefined;
@@ -186,7 +216,7 @@ export class SimulatedWorld {
       clock.setTimeout(() => {
         if (over) return;
         over = true;
-        passage.answeredAt = clock.now();
+        passage.answeredAt = passage.endedAt = clock.now();
         if (status === undefined) {
           tunnel.dial.egress = undefined;
           handler.onResponseError?.(controller, Object.assign(new Error('reset'), { code: 'ECONNRESET' }));

@@ -29,10 +29,10 @@ export class SlotModel {
     return Math.max(0, rule.limit * this.weight - this.busy - this.cooling(rule, now).length);
   }
 
-  usableAt(rule: SlotRule, now: number): number {
+  usableAt(rule: SlotRule, now: number, cost = 1): number {
     const at = Math.max(this.spacedUntil, this.cooldownUntil);
     const cooling = this.cooling(rule, now);
-    const missing = this.busy + cooling.length + 1 - rule.limit * this.weight;
+    const missing = this.busy + cooling.length + cost - rule.limit * this.weight;
     if (missing <= 0) return at;
     return missing > cooling.length ? Infinity : Math.max(at, cooling[missing - 1] + rule.windowMs);
   }
@@ -41,13 +41,13 @@ export class SlotModel {
     return this.busy + this.cooling(rule, now).length === 0 && Math.max(this.spacedUntil, this.cooldownUntil) <= now;
   }
 
-  take(spacedUntil: number): void {
-    this.busy++;
+  take(spacedUntil: number, cost = 1): void {
+    this.busy += cost;
     this.spacedUntil = spacedUntil;
   }
 
-  giveBack(spacedUntil: number, spacedBefore: number): void {
-    this.busy--;
+  giveBack(spacedUntil: number, spacedBefore: number, cost = 1): void {
+    this.busy -= cost;
     if (this.spacedUntil === spacedUntil) this.spacedUntil = spacedBefore;
   }
 
@@ -69,6 +69,7 @@ export class SlotModel {
       remaining: usableInMs > 0 ? 0 : this.free(rule, now),
       usableInMs,
       cooldownMs: Math.max(0, this.cooldownUntil - now),
+      ejectedMs: 0,
     };
   }
 }

@@ -35,6 +35,8 @@ type Step =
       target: number;
       pool: number;
       count: number;
+      cost: number;
+      applies: readonly boolean[] | undefined;
       pin: number;
       patienceMs: number;
       horizonMs: number;
@@ -80,6 +82,8 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       target: fc.nat(),
       pool: fc.nat(),
       count: often(1, fc.integer({ min: 2, max: 6 })),
+      cost: often(1, fc.integer({ min: 2, max: 3 })),
+      applies: often<readonly boolean[] | undefined>(undefined, fc.array(fc.boolean(), { minLength: 2, maxLength: 2 })),
       pin: often(-1, fc.nat()),
       patienceMs: often(0, fc.constant(10)),
       horizonMs: often(0, ms(2 * WINDOW_MS)),
@@ -127,12 +131,15 @@ export const storeTrace: fc.Arbitrary<StoreTrace> = fc.record({
     limit: fc.oneof({ arbitrary: fc.integer({ min: 1, max: 4 }), weight: 9 }, fc.constantFrom(20, Infinity)),
     windowMs: fc.constant(WINDOW_MS),
     spacingMs: often(0, fc.constantFrom(5, 30)),
-    rate: often<Policy['rate']>(
-      undefined,
-      fc.constantFrom(
-        { limit: 6, windowMs: 60, burst: 1 },
-        { limit: 5, windowMs: 100, burst: 3 },
-        { limit: 4, windowMs: 50, burst: 4 },
+    rates: often<Policy['rates']>(
+      [],
+      fc.subarray(
+        [
+          { limit: 6, windowMs: 60, burst: 1 },
+          { limit: 5, windowMs: 100, burst: 3 },
+          { limit: 4, windowMs: 50, burst: 4 },
+        ],
+        { minLength: 1, maxLength: 2 },
       ),
     ),
     concurrency: often<number | undefined>(undefined, fc.integer({ min: 2, max: 6 })),
@@ -215,7 +222,7 @@ export async function runTrace(
       case 'reserve': {
         const target = step.target % TARGETS.length;
         const pool = POOLS[step.pool % POOLS.length];
-        const { count, patienceMs, horizonMs, deadlineMs } = step;
+        const { count, cost, applies, patienceMs, horizonMs, deadlineMs } = step;
         const pin = step.pin < 0 ? undefined : routes[step.pin % routes.length];
         const offer =
           pin === undefined
@@ -226,6 +233,8 @@ export async function runTrace(
             : undefined;
         const demand = {
           count,
+          cost,
+          applies,
           policy: policies[target],
           pool: pin?.pool ?? pool,
           pin,
@@ -251,7 +260,9 @@ export async function runTrace(
           held.map(({ permit }) => ({ grant: permit, ...report })),
           now,
         );
-        expect(verdicts.map((verdict) => [verdict.egress, verdict.forMs])).toEqual(expected);
+        expect(
+          verdicts.map((verdict) => (verdict.kind === 'cooldown' ? [verdict.egress, verdict.forMs] : verdict)),
+        ).toEqual(expected);
         // Now and then it is settled again, or cancelled after all.
         if (end && outcome === 'ok') open = open.filter((one) => !held.includes(one));
         break;

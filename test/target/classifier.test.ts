@@ -167,7 +167,7 @@ describe('the policy of a target', () => {
       pools: undefined,
       poolType: 'residential',
       budget: { limit: 15, windowMs: MINUTE, spacing: 'even' },
-      rate: undefined,
+      rates: [],
       concurrency: undefined,
       scope: 'ip',
     });
@@ -202,7 +202,7 @@ describe('the policy of a target', () => {
       pools: ['direct', 'res'],
       poolType: 'datacenter',
       budget: { limit: 3, windowMs: 1000, spacing: 'burst' },
-      rate: { limit: 10, windowMs: 1000, burst: 2 },
+      rates: [{ limit: 10, windowMs: 1000, burst: 2 }],
       concurrency: 4,
       scope: 'account',
     });

@@ -26,6 +26,7 @@ export class SimulatedExits {
   readonly options: Required<SimulatedPoolOptions>;
   private readonly random: Random;
   private readonly held = new Map<string, { exit: string; until: number }>();
+  private forgetAt = 1000;
   /** Exits that were used. */
   readonly used: Set<string> = new Set();
 
@@ -50,7 +51,7 @@ export class SimulatedExits {
     if (held === undefined || held.until <= now || this.random() < this.options.churn) {
       held = { exit: this.any(), until: now + this.options.sessionTtlMs };
       this.held.set(session, held);
-      if (this.held.size > 4 * this.options.exits + 1000) this.forget(now);
+      if (this.held.size > this.forgetAt) this.forget(now);
     }
     return held.exit;
   }
@@ -70,7 +71,9 @@ export class SimulatedExits {
     return exit;
   }
 
+  /** Looks at all of them, so it waits until they have doubled: who rotates holds tens of thousands, and makes more at every dial. */
   private forget(now: number): void {
     for (const [session, { until }] of this.held) if (until <= now) this.held.delete(session);
+    this.forgetAt = 2 * this.held.size + 1000;
   }
 }

@@ -1,5 +1,6 @@
 import type { Random } from '../../clock.ts';
 import { invalid, nonNegative, positive, within } from '../../validate.ts';
+import { Recent } from './recent.ts';
 
 /** How one simulated site treats its visitors. All times in milliseconds. */
 export interface SimulatedSiteOptions {
@@ -8,11 +9,13 @@ export interface SimulatedSiteOptions {
   /** Whether a 429 says when to come back. @default true */
   readonly retryAfter?: boolean;
   /**
-   * Under load it becomes stricter: above `perMinute` arrivals from all IPs together, the limit of each is multiplied by `factor`
-   * until the load has been below for a minute.
+   * It becomes stricter while it is pressed: above `perMinute` arrivals from all IPs together, or while more than `refusedShare` of what its
+   * ban list lets through must be refused, the limit of each IP is multiplied by `factor`. Both are counted over the minute behind.
    */
-  readonly tightens?: { readonly perMinute: number; readonly factor: number };
-  /** An IP that came this often too early within `withinMs` is banned for `forMs`: 403 on everything. */
+  readonly tightens?: { readonly perMinute?: number; readonly refusedShare?: number; readonly factor: number };
+  /** Spells, by its own time since the start, when the limit of each IP is multiplied by `factor`, whoever comes. */
+  readonly busy?: readonly { readonly fromMs: number; readonly toMs: number; readonly factor: number }[];
+  /** An IP refused or challenged this often within `withinMs` is banned for `forMs`: 403 on everything. */
   readonly bans?: { readonly after: number; readonly withinMs: number; readonly forMs: number };
   /** Share of arrivals that get a challenge page (403, cf-mitigated), from IPs in the last tenth of their budget. @default 0 */
   readonly challenges?: number;
@@ -39,8 +42,11 @@ interface Visitor {
   /** Arrivals that were let in, the last `limit` of them in a ring. */
   readonly times: number[];
   first: number;
-  strikes: number;
-  struckAt: number;
+  /** When it was refused or challenged, within the time that counts. */
+  readonly strikes: number[];
+  /** Its last `limit` arrivals, whatever came of them, in a ring; where the oldest is. */
+  readonly arrivals: number[];
+  oldest: number;
   bannedUntil: number;
 }
 
@@ -52,7 +58,7 @@ export interface SiteCounts {
   blocked: number;
   challenged: number;
   errors: number;
-  /** Arrivals beyond the budget as it stands without any tightening. */
+  /** Arrivals that find `limit` others of their IP in the window behind them, whatever those were answered; no tightening counts. */
   overBudget: number;
   /** IPs banned, each ban counted. */
   bans: number;
@@ -73,10 +79,9 @@ export class SimulatedSite {
   private readonly options: SimulatedSiteOptions;
   private readonly random: Random;
   private readonly visitors = new Map<string, Visitor>();
-  /** Arrivals of this minute and of the last. */
-  private minute = 0;
-  private thisMinute = 0;
-  private lastMinute = 0;
+  private readonly arrivals = new Recent();
+  private readonly admitted = new Recent();
+  private readonly refused = new Recent();
 
   constructor(options: SimulatedSiteOptions, random: Random) {
     checkSite(options);
@@ -86,10 +91,21 @@ export class SimulatedSite {
 
   /** The limit of one IP as it stands. */
   limitAt(now: number): number {
-    const { budget, tightens } = this.options;
+    const { budget, tightens, busy = [] } = this.options;
     if (budget === undefined) return Infinity;
-    if (tightens === undefined || this.load(now) <= tightens.perMinute) return budget.limit;
-    return Math.max(1, Math.floor(budget.limit * tightens.factor));
+    let { limit } = budget;
+    for (const { fromMs, toMs, factor } of busy) if (now >= fromMs && now < toMs) limit *= factor;
+    if (tightens !== undefined && this.isPressed(tightens, now)) limit *= tightens.factor;
+    return Math.max(1, Math.floor(limit));
+  }
+
+  private isPressed(
+    { perMinute = Infinity, refusedShare = 1 }: NonNullable<SimulatedSiteOptions['tightens']>,
+    now: number,
+  ): boolean {
+    if (this.arrivals.at(now) > perMinute) return true;
+    const refused = this.refused.at(now);
+    return refused > refusedShare * (refused + this.admitted.at(now));
   }
 
   /** A request arrives. */
@@ -97,8 +113,8 @@ export class SimulatedSite {
     const { options, counts } = this;
     counts.arrivals++;
     const visitor = this.visitor(ip);
-    this.load(now);
-    this.thisMinute++;
+    this.arrivals.add(now);
+    if (options.budget !== undefined) this.countOverBudget(visitor, now, options.budget);
     const outage = options.outages?.find(({ fromMs, toMs }) => now >= fromMs && now < toMs);
     if (outage !== undefined) return this.fail(outage.status ?? 503);
     if (visitor.bannedUntil > now) {
@@ -106,7 +122,7 @@ export class SimulatedSite {
       return this.answer(403, {});
     }
     if (options.budget !== undefined) {
-      const refusal = this.overBudget(visitor, now, options.budget);
+      const refusal = this.refusal(visitor, now, options.budget);
       if (refusal !== undefined) return refusal;
     }
     if (this.random() < (options.errors ?? 0)) return this.fail(503);
@@ -114,7 +130,18 @@ export class SimulatedSite {
     return this.answer(200, {}, options.pageBytes ?? 20_000);
   }
 
-  private overBudget(
+  private countOverBudget(
+    visitor: Visitor,
+    now: number,
+    { limit, windowMs }: NonNullable<SimulatedSiteOptions['budget']>,
+  ): void {
+    const { arrivals, oldest } = visitor;
+    if (arrivals.length === limit && arrivals[oldest] > now - windowMs) this.counts.overBudget++;
+    arrivals[oldest] = now;
+    visitor.oldest = (oldest + 1) % limit;
+  }
+
+  private refusal(
     visitor: Visitor,
     now: number,
     budget: NonNullable<SimulatedSiteOptions['budget']>,
@@ -123,10 +150,10 @@ export class SimulatedSite {
     const { times } = visitor;
     while (visitor.first < times.length && times[visitor.first] <= now - budget.windowMs) visitor.first++;
     const recent = times.length - visitor.first;
-    if (recent >= budget.limit) counts.overBudget++;
     const limit = this.limitAt(now);
     if (recent >= limit) {
       counts.limited++;
+      this.refused.add(now);
       this.strike(visitor, now);
       const waitMs = times[times.length - limit] + budget.windowMs - now;
       return this.answer(429, options.retryAfter === false ? {} : { 'retry-after': String(Math.ceil(waitMs / 1000)) });
@@ -136,6 +163,7 @@ export class SimulatedSite {
       this.strike(visitor, now);
       return this.answer(403, { 'cf-mitigated': 'challenge' });
     }
+    this.admitted.add(now);
     times.push(now);
     if (visitor.first > 64) {
       times.splice(0, visitor.first);
@@ -147,10 +175,10 @@ export class SimulatedSite {
   private strike(visitor: Visitor, now: number): void {
     const { bans } = this.options;
     if (bans === undefined) return;
-    if (now - visitor.struckAt > bans.withinMs) visitor.strikes = 0;
-    visitor.struckAt = now;
-    if (++visitor.strikes < bans.after) return;
-    visitor.strikes = 0;
+    const { strikes } = visitor;
+    while (strikes.length > 0 && strikes[0] <= now - bans.withinMs) strikes.shift();
+    if (strikes.push(now) < bans.after) return;
+    strikes.length = 0;
     visitor.bannedUntil = now + bans.forMs;
     this.counts.bans++;
   }
@@ -168,21 +196,10 @@ export class SimulatedSite {
   private visitor(ip: string): Visitor {
     let visitor = this.visitors.get(ip);
     if (visitor === undefined) {
-      visitor = { times: [], first: 0, strikes: 0, struckAt: -Infinity, bannedUntil: -Infinity };
+      visitor = { times: [], first: 0, strikes: [], arrivals: [], oldest: 0, bannedUntil: -Infinity };
       this.visitors.set(ip, visitor);
     }
     return visitor;
-  }
-
-  /** Arrivals in the minute behind `now`, by the weighted two-bucket count: good enough for a temper. */
-  private load(now: number): number {
-    const minute = Math.floor(now / 60_000);
-    if (minute !== this.minute) {
-      this.lastMinute = minute === this.minute + 1 ? this.thisMinute : 0;
-      this.thisMinute = 0;
-      this.minute = minute;
-    }
-    return this.thisMinute + this.lastMinute * (1 - (now / 60_000 - minute));
   }
 }
 
@@ -191,14 +208,15 @@ function gaussian(random: Random): number {
   return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
 }
 
-function checkSite({ budget, tightens, bans, challenges, errors, latency, outages }: SimulatedSiteOptions): void {
+function checkSite({ budget, tightens, bans, challenges, errors, latency, outages, busy }: SimulatedSiteOptions): void {
   if (budget !== undefined) {
     if (!Number.isSafeInteger(budget.limit) || budget.limit < 1)
       throw invalid('budget.limit', 'an integer ≥ 1', budget.limit);
     positive('budget.windowMs', budget.windowMs, 'milliseconds');
   }
   if (tightens !== undefined) {
-    positive('tightens.perMinute', tightens.perMinute);
+    if (tightens.perMinute !== undefined) positive('tightens.perMinute', tightens.perMinute);
+    within('tightens.refusedShare', tightens.refusedShare ?? 1, 0, 1);
     within('tightens.factor', tightens.factor, 0, 1);
   }
   if (bans !== undefined) {
@@ -212,7 +230,8 @@ function checkSite({ budget, tightens, bans, challenges, errors, latency, outage
     positive('latency.medianMs', latency.medianMs, 'milliseconds');
     nonNegative('latency.sigma', latency.sigma);
   }
-  for (const { fromMs, toMs } of outages ?? []) {
-    if (!(toMs > fromMs)) throw invalid('outages', 'toMs > fromMs', toMs);
+  for (const { factor } of busy ?? []) within('busy.factor', factor, 0, 1);
+  for (const { fromMs, toMs } of [...(outages ?? []), ...(busy ?? [])]) {
+    if (!(toMs > fromMs)) throw invalid('toMs', 'later than fromMs', toMs);
   }
 }

@@ -2,7 +2,7 @@ import type { Dispatcher } from 'undici';
 import { GatewayError } from '../../errors.ts';
 import type { Carrier } from '../../gateway/agents.ts';
 import { Dial } from '../../gateway/dial.ts';
-import { kindOfStatus } from '../../gateway/dialer.ts';
+import { gatewayFault } from '../../gateway/faults.ts';
 import type { PoolRoute } from '../../gateway/pool.ts';
 import type { Gate, TunnelClient } from '../../gateway/tunnels.ts';
 import type { Transport } from '../../options.ts';
@@ -90,7 +90,8 @@ class SimulatedCarrier implements Carrier {
       dial.finished();
       if (tunnel === undefined) {
         const { status } = error as SimulatedDialError;
-        failed(new GatewayError(error!.message, { kind: kindOfStatus(status), pool: route.pool, status }));
+        const { kind, fatal } = gatewayFault({ status, headers: {} });
+        failed(new GatewayError(error!.message, { kind, fatal, pool: route.pool, status }));
         return;
       }
       dial.answered(200, world.exits.options.namesExits ? { 'x-egress-ip': tunnel.exit } : {});

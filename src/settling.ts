@@ -1,0 +1,125 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { mayHoldQuota, quotaReport } from './headers/quota-report.ts';
+import { retryAfterOf } from './headers/retry-after-of.ts';
+import { outcomeOf, type ResponseFacts } from './outcome.ts';
+import { ANSWERED, DIALING, OVER, Passage, WAITING } from './passage.ts';
+import type { Outcome, QuotaReport } from './store/store.ts';
+
+/** GitHub's secondary limits may say nothing of how long: "wait at least one minute", its documentation says. */
+const GITHUB_SECONDARY_MS = 60_000;
+
+/** How long a refusal asks to be left alone that does not say so itself. */
+export function unsaidRestMs(outcome: Outcome, quota: QuotaReport | undefined, headers: object): number | undefined {
+  const silent = outcome === 'rate-limited' && quota === undefined && 'x-github-request-id' in headers;
+  return silent ? GITHUB_SECONDARY_MS : undefined;
+}
+
+/** What a request came to, and who is told: the store for its permit, the statistics, those who listen. */
+export abstract class Settling extends Passage {
+  protected sentAt = 0;
+  private latencyMs = 0;
+  private retryAfterMs: number | undefined;
+  private quota: QuotaReport | undefined;
+
+  /** Gives up before undici has the request; what it holds goes back. */
+  abandon(reason: Error): void {
+    if (this.state === OVER) return;
+    const { engine } = this;
+    if (this.state === WAITING) engine.admission.leave(this);
+    else {
+      const { dial } = this;
+      this.gatewayDid('ignored');
+      this.state = OVER;
+      dial?.abort(reason);
+      engine.admission.cancel(this.queue, this.grant);
+      this.state = DIALING;
+    }
+    this.call.outcome = 'ignored';
+    this.fail(reason);
+  }
+
+  /** The request is on its way; told once a permit, whoever holds it. */
+  protected announce(): void {
+    const { engine, target, pool, route, grant, waitedMs } = this;
+    if (this.told || !engine.events.wants('admit')) return;
+    this.told = true;
+    engine.events.emit('admit', {
+      target: target.name,
+      tier: target.tier,
+      pool: pool.name,
+      session: route.session,
+      egress: grant.egress,
+      waitedMs,
+    });
+  }
+
+  /** The headers are here. */
+  protected answer(status: number, headers: IncomingHttpHeaders): ResponseFacts {
+    const { engine, call, queue } = this;
+    this.state = ANSWERED;
+    this.latencyMs = engine.clock.now() - this.sentAt;
+    // The slowest lately: an old maximum fades, a new one counts at once.
+    queue.slowestMs = Math.max(this.latencyMs, queue.slowestMs * 0.995);
+    const { retryAfterCapMs } = engine.options.retry;
+    const wallNow = engine.clock.wallNow();
+    this.retryAfterMs = status >= 300 ? retryAfterOf(headers, wallNow, retryAfterCapMs) : undefined;
+    this.quota = mayHoldQuota(headers) ? quotaReport(headers, wallNow, retryAfterCapMs) : undefined;
+    const { url } = this;
+    call.requestedUrl ??= url;
+    return { url, requestedUrl: call.requestedUrl, method: this.options.method, status, headers };
+  }
+
+  /** The egress is to rest from now on: that cannot wait for a body. */
+  protected get asksForRest(): boolean {
+    return this.retryAfterMs !== undefined || this.quota?.exhausted === true;
+  }
+
+  /** All is known that a verdict needs, at once or after a look at the body: the slot begins to cool. */
+  protected judged(facts: ResponseFacts): void {
+    const { engine, call } = this;
+    const outcome = outcomeOf(facts, engine.options.classify);
+    const retryAfterMs = this.retryAfterMs ?? unsaidRestMs(outcome, this.quota, facts.headers);
+    call.outcome = outcome;
+    call.retryAfterMs = retryAfterMs;
+    this.settle(outcome, retryAfterMs, 0, false, this.quota);
+    this.report(outcome, facts.status, this.latencyMs);
+  }
+
+  protected settle(
+    outcome: Outcome,
+    retryAfterMs: number | undefined,
+    graceMs: number,
+    end: boolean,
+    quota?: QuotaReport,
+  ): void {
+    // "At once" is not what a refusal means: it is one even share of the window.
+    const { limit, windowMs } = this.queue.policy;
+    const restMs = retryAfterMs === 0 && outcome === 'rate-limited' ? windowMs / limit : retryAfterMs;
+    this.engine.admission.settle(this.queue, { grant: this.grant, outcome, retryAfterMs: restMs, quota, graceMs, end });
+  }
+
+  /** `countedMs`: what of the time counts as the target's latency. */
+  protected report(
+    outcome: Outcome,
+    status: number | undefined,
+    latencyMs: number,
+    countedMs: number = latencyMs,
+  ): void {
+    const { engine, target, pool, route, grant } = this;
+    const tell = engine.stats.settled(this.queue.key, pool.name, grant.egress, outcome, countedMs, this.waitedMs);
+    if (tell && engine.events.wants('health')) engine.events.emit('health', engine.stats.egresses());
+    if (outcome === 'blocked' || outcome === 'challenged') this.call.refusedBy = pool.hasOthers ? undefined : pool;
+    const step = this.queue.ladder?.note(pool, grant.egress, outcome);
+    if (step !== undefined) engine.moved(this.queue, step);
+    if (!engine.events.wants('settle')) return;
+    engine.events.emit('settle', {
+      target: target.name,
+      pool: pool.name,
+      session: route.session,
+      egress: grant.egress,
+      outcome,
+      status,
+      latencyMs,
+    });
+  }
+}
