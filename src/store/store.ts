@@ -78,6 +78,10 @@ export interface Demand {
   readonly applies?: readonly boolean[] | undefined;
   /** The pool whose routes may serve. */
   readonly pool: string;
+  /** How the pool shares its routes with other processes; not at all when left out. */
+  readonly ways?: SharedWays | undefined;
+  /** Requests in flight over the pool as a whole, in all processes that share it. This process's own are counted by the pool. */
+  readonly poolConcurrency?: number | undefined;
   /** Only this route will do. */
   readonly pin?: Route | undefined;
   /** The pool's next route after rank `after`, when it has one or may make one now. */
@@ -88,6 +92,16 @@ export interface Demand {
   readonly horizonMs: number;
   /** A permit that is not settled by then counts as sent and lost, in milliseconds from its start: whatever is asked after that finds it gone. */
   readonly deadlineMs: number;
+}
+
+/** A pool, as far as its routes may be used by several processes. */
+export interface SharedWays {
+  /** The same in all processes whose pool of that name leads to the same exits, and only there. */
+  readonly key: string;
+  /** The route that another process made known, as one of this pool's; undefined when it is of no use here. */
+  adopt(id: string, session: string | undefined, egress: string, endsInMs: number): Route | undefined;
+  /** Another process has found out where the route leads. */
+  named(route: Route, egress: string): void;
 }
 
 /** A permit: one slot of one egress, taken. It ends in `settle` or `cancel`. */
@@ -113,6 +127,8 @@ export interface Reservation {
   readonly limiting: Limiting | undefined;
   /** A probe is out that decides: at the latest in `retryInMs`, but most likely sooner. */
   readonly probing?: boolean;
+  /** Other processes may settle what is waited for, and nobody will say so: when to look again, in milliseconds. */
+  readonly pollMs?: number;
 }
 
 /** How a permit ended. */
@@ -238,5 +254,7 @@ export interface Store {
   /** The target never saw these: their slots are as if never taken. */
   cancel(target: string, grants: readonly Grant[]): Awaitable<void>;
   inspect(target?: string): Awaitable<Snapshot>;
+  /** This process gives the route up: a store that has made it known to others takes that back. */
+  retired?(route: Route): void;
   close(): Awaitable<void>;
 }

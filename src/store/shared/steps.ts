@@ -1,7 +1,7 @@
 import type { EjectionPolicy } from '../../health/ejection.ts';
 import type { AimdPolicy } from '../../limits/aimd.ts';
 import type { BreakerPolicy } from '../../limits/breaker-core.ts';
-import type { Awaitable, Limiting, Outcome, QuotaReport, TargetSnapshot, Verdict } from '../store.ts';
+import type { Awaitable, EgressSnapshot, Limiting, Outcome, QuotaReport, TargetSnapshot, Verdict } from '../store.ts';
 
 /**
  * What a store that many processes share is asked, and what it answers: plain data, so that it crosses a wire, and whole
@@ -178,8 +178,18 @@ export type Step =
   | RestStep
   | InspectStep;
 
-/** The answer to each step: nothing (null) to cancel, renew, drop, import and rest. `Infinity` in a snapshot is left out. */
-export type StepAnswer = ReserveAnswer | BindAnswer | readonly Verdict[] | TargetSnapshot | null;
+/** {@link TargetSnapshot} in plain data: what would be `Infinity` is left out. */
+export type SnapshotAnswer = Omit<TargetSnapshot, 'limit' | 'concurrency' | 'egresses'> & {
+  readonly limit?: number;
+  readonly concurrency?: number;
+  readonly egresses: readonly (Omit<EgressSnapshot, 'remaining' | 'usableInMs'> & {
+    readonly remaining?: number;
+    readonly usableInMs?: number;
+  })[];
+};
+
+/** The answer to each step; null to cancel, renew, drop, import and rest. */
+export type StepAnswer = ReserveAnswer | BindAnswer | readonly Verdict[] | SnapshotAnswer | null;
 
 /** What a process remembers of a target's state, to notice that it has been lost or set back. */
 export interface Seen {

@@ -1,0 +1,62 @@
+import type { Demand, Route } from '../store.ts';
+import type { Link } from './link.ts';
+import type { StepGrant } from './steps.ts';
+
+const FIRST_LOOK = 256;
+
+/** The routes that this process and others have told each other of, by the names they go by there. */
+export class KnownRoutes {
+  private readonly routes = new Map<string, Route>();
+  /** Where each may be in use: the targets, and the key of its pool. */
+  private readonly told = new WeakMap<Route, Map<Link, string>>();
+  private lookAt = FIRST_LOOK;
+
+  /** The key that the demand's pool is shared by. */
+  poolKey({ ways, pool }: Demand): string {
+    return ways?.key ?? pool;
+  }
+
+  add(link: Link, pool: string, route: Route): void {
+    this.routes.set(nameOf(pool, route.id), route);
+    const told = this.told.get(route);
+    if (told === undefined) this.told.set(route, new Map([[link, pool]]));
+    else told.set(link, pool);
+  }
+
+  /** The route of a permit, as one of this process's own; undefined when it has no use for it. */
+  of(link: Link, demand: Demand, grant: StepGrant, now: number): Route | undefined {
+    if (demand.pin !== undefined) return demand.pin;
+    const [, egress, , id, session, endsInMs, trial] = grant;
+    const pool = this.poolKey(demand);
+    const known = this.routes.get(nameOf(pool, id));
+    if (known !== undefined && !known.closed && known.expiresAt > now) {
+      if (known.trial && !trial) demand.ways?.named(known, egress);
+      this.told.get(known)?.set(link, pool);
+      return known;
+    }
+    const adopted = demand.ways?.adopt(id, session ?? undefined, egress, endsInMs ?? Infinity);
+    if (adopted !== undefined) this.add(link, pool, adopted);
+    if (this.routes.size >= this.lookAt) this.forgetEnded(now);
+    return adopted;
+  }
+
+  /** The route is not used any more. Returns where it may be in use elsewhere: target and pool. */
+  retire(route: Route): Iterable<[Link, string]> {
+    const told = this.told.get(route);
+    if (told === undefined) return [];
+    this.told.delete(route);
+    for (const pool of told.values()) {
+      const name = nameOf(pool, route.id);
+      if (this.routes.get(name) === route) this.routes.delete(name);
+    }
+    return told;
+  }
+
+  /** Looks again when there are twice as many as live: never all the time. */
+  private forgetEnded(now: number): void {
+    for (const [name, route] of this.routes) if (route.closed || route.expiresAt <= now) this.routes.delete(name);
+    this.lookAt = Math.max(FIRST_LOOK, 2 * this.routes.size);
+  }
+}
+
+const nameOf = (pool: string, id: string): string => `${pool}\n${id}`;
