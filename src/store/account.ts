@@ -26,8 +26,8 @@ export class AccountBudget {
   }
 
   /** Slots in use or cooling. */
-  get used(): number {
-    return this.slots.busy(this.entry) + this.slots.cooling(this.entry);
+  used(now: number): number {
+    return this.slots.used(this.entry, now);
   }
 
   take(spacedUntil: number, cost: number): void {

@@ -5,7 +5,7 @@ import type { MemoryGrant } from './permits.ts';
 import type { EgressSnapshot, Policy } from './store.ts';
 
 /** `even` spacing is stretched by up to this share, so that many egresses do not fall into step. */
-const SPACING_JITTER = 0.04;
+export const SPACING_JITTER = 0.04;
 
 /** What the permits of one target take of its slots, and give back: each egress's own, or those of the account in their place. */
 export class Ledger {
@@ -86,8 +86,8 @@ export class Ledger {
   }
 
   /** Slots of the permit's budget that are in use or cool. */
-  used({ entry }: MemoryGrant): number {
-    return this.account?.used ?? this.table.slots.busy(entry) + this.table.slots.cooling(entry);
+  used({ entry }: MemoryGrant, now: number): number {
+    return this.account?.used(now) ?? this.table.slots.used(entry, now);
   }
 
   inspect(now: number): EgressSnapshot[] {

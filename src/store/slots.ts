@@ -100,6 +100,12 @@ export class SlotTable implements Positions {
     return this.ints[entry * INTS + COOLING];
   }
 
+  /** Slots in use or cooling at `now`. */
+  used(entry: number, now: number): number {
+    this.thaw(entry, now);
+    return this.busy(entry) + this.cooling(entry);
+  }
+
   cooldownUntil(entry: number): number {
     return this.floats[entry * this.stride + COOLDOWN];
   }

@@ -20,10 +20,10 @@ import { Rates } from './rates.ts';
 import type { Demand, Outcome, Policy, QuotaReport, TargetSnapshot } from './store.ts';
 
 /** So many egresses refused within a window, and the limit is not theirs but the target's. */
-const WIDE_EGRESSES = 3;
+export const WIDE_EGRESSES = 3;
 
 /** What says that the target is there, if not what it thinks of us; and what says that it is not. */
-const CIRCUIT: Readonly<Record<Outcome, typeof SUCCESS | typeof FAILURE | typeof IGNORED>> = {
+export const CIRCUIT: Readonly<Record<Outcome, typeof SUCCESS | typeof FAILURE | typeof IGNORED>> = {
   ok: SUCCESS,
   'rate-limited': SUCCESS,
   blocked: SUCCESS,
@@ -195,4 +195,4 @@ export class TargetGate {
 }
 
 /** What was learnt of a target's limits is kept for so many of its windows after the last news. */
-const IDLE_WINDOWS = 10;
+export const IDLE_WINDOWS = 10;

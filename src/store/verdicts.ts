@@ -4,10 +4,10 @@ import type { MemoryGrant } from './permits.ts';
 import type { Outcome, QuotaReport, Report, Verdict } from './store.ts';
 
 /** A reset or timeout counts for the breaker, since the target may be down; half of them count against the exit, too. */
-const NETWORK_BLAME = 0.5;
+export const NETWORK_BLAME = 0.5;
 
 /** A session that was refused rests at least this long, in milliseconds: more than anybody waits for a known way out before another is tried. */
-const LEAST_REST_MS = 100;
+export const LEAST_REST_MS = 100;
 
 /** Takes note of how a request ended: who is to rest, who is out, and which limits come down or grow. */
 export function learn(at: MemoryTarget, grant: MemoryGrant, report: Report, now: number): void {
@@ -107,7 +107,7 @@ function judge(
 
 function grow(at: MemoryTarget, grant: MemoryGrant, now: number): void {
   const { gate, policy, name: target } = at;
-  if (gate.hasCutBudget && gate.growBudget(policy, at.ledger.used(grant), now)) {
+  if (gate.hasCutBudget && gate.growBudget(policy, at.ledger.used(grant, now), now)) {
     at.verdicts.push({ kind: 'budget', target, limit: gate.limit(policy) });
   }
   if (gate.growConcurrency(policy, at.active, now)) {

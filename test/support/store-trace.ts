@@ -200,6 +200,11 @@ export async function runTrace(
     grants.forEach((grant, i) => void open.push({ target, grant, permit: expected.grants[i] }));
   };
 
+  const close = (route: Route): void => {
+    route.closed = true;
+    store.retired?.(route);
+  };
+
   const pick = (numbers: readonly number[]): Held[] => {
     if (open.length === 0) return [];
     const first = open[numbers[0] % open.length];
@@ -278,7 +283,7 @@ export async function runTrace(
         expect(binding).toEqual(references[held.target].bind(held.permit, egress, now));
         if (binding.ok) expect(held.grant.egress).toBe(egress);
         if (route.weight === 1) route.egress = egress;
-        if (binding.duplicate && route.shared && step.egress % 2 === 0) route.closed = true;
+        if (binding.duplicate && route.shared && step.egress % 2 === 0) close(route);
         break;
       }
       case 'cancel': {
@@ -304,7 +309,7 @@ export async function runTrace(
         break;
       }
       case 'end':
-        routes[step.route % routes.length].closed = true;
+        close(routes[step.route % routes.length]);
     }
     for (const [target, reference] of references.entries()) {
       const [snapshot] = (await store.inspect(TARGETS[target])).targets;
