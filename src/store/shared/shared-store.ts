@@ -78,6 +78,8 @@ export class SharedStore implements Store {
     if (link === undefined || held !== grant || held.cooled) return { ok: false, retryInMs: 0, duplicate: false };
     const pool = held.pool;
     const route = plainRoute(grant.route, pool, this.clock.now());
+    // Where it leads is known to all now: also of one that only its holder had asked for.
+    if (grant.route.shared) this.routes.add(link, pool, grant.route);
     const answer = this.taker.take(link, [{ do: 'bind', permit: held.id, egress, route }]);
     return andThen(answer, ([bound]) => {
       const { ok, retryInMs, duplicate } = bound as BindAnswer;
