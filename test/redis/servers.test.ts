@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { describe, expect, it } from 'vitest';
@@ -79,6 +80,7 @@ describe.skipIf(isMissing('redis-server'))('a redis-server of the tests', () => 
     await using master = await startRedis({ password: 'word' });
     await using replica = await startRedis({ replicaOf: master, password: 'word' });
     const client = master.client();
+    expect(await client.info('replication')).toContain('state=online');
     await client.set('key', 'value');
     expect(await client.wait(1, 1000)).toBe(1);
     expect(await replica.client().get('key')).toBe('value');
@@ -89,6 +91,20 @@ describe.skipIf(isMissing('redis-server'))('a redis-server of the tests', () => 
     const servers = await Promise.all(Array.from({ length: 8 }, () => startRedis()));
     expect(new Set(servers.map(({ port }) => port)).size).toBe(8);
     await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
+  });
+
+  it('waits for its port when somebody has taken it meanwhile', async () => {
+    await using server = await startRedis();
+    await server.stop();
+    const thief = createServer().listen(server.port, '127.0.0.1');
+    await once(thief, 'listening');
+    const started = server.start();
+    await expect(Promise.race([started, new Promise((resolve) => setTimeout(resolve, 200, 'waits'))])).resolves.toBe(
+      'waits',
+    );
+    thief.close();
+    await started;
+    expect(await server.client().ping()).toBe('PONG');
   });
 
   it('leaves nothing behind', async () => {

@@ -4,8 +4,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 const script = 'cat >/dev/null; [ -f "$1/pid" ] && kill -KILL "-$(cat "$1/pid")"; rm -rf "$1"';
 
 /**
- * Outlives this process, then kills the process group whose id stands in the file `pid` of the directory, if there is one, and removes
- * the directory. To be killed when the directory is gone.
+ * Outlives this process, then kills the process group whose id stands in the file `pid` of the directory, if there is one, and
+ * removes the directory. To be killed when the directory is gone.
  */
 export function guard(directory: string): ChildProcess {
   // A session of its own: Ctrl-C in the terminal must not reach it.
