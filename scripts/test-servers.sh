@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the real servers that some tests run against: nginx (a target with limit_req) and squid (a proxy).
+# Installs the real servers that some tests run against: nginx (a target with limit_req), squid (a proxy), redis-server.
 # Debian and Ubuntu, as root or through sudo. Nothing is enabled or started: the tests start their own, on loopback.
 set -eu
 
@@ -11,6 +11,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 missing=''
 have nginx || missing="$missing nginx-light"
 have squid || missing="$missing squid"
+have redis-server || missing="$missing redis-server"
 if [ -z "$missing" ]; then
   echo 'test servers: all there'
   exit 0
@@ -53,9 +54,9 @@ rm -f "$log"
 
 # Not at the next boot either. Without systemd there is nothing to disable.
 if [ -d /run/systemd/system ]; then
-  for service in nginx squid; do
+  for service in nginx squid redis-server; do
     case "$missing" in *"$service"*) as_root systemctl disable --quiet "$service" || true ;; esac
   done
 fi
-for server in nginx squid; do have "$server" || give_up "$server is not where it should be after its installation"; done
+for server in nginx squid redis-server; do have "$server" || give_up "$server is not where it should be after its installation"; done
 echo "test servers: installed$missing"

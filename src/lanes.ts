@@ -43,6 +43,8 @@ export class Lane {
   dueAt: number = Infinity;
   /** When the timer asks again: `dueAt`, or when whatever is in flight must have been settled or lost. */
   wakeAt: number = Infinity;
+  /** Other processes may bring what it waits for, without a word: look again in so many milliseconds. */
+  pollMs: number | undefined;
   /** What it waits for may come with any settle: a place among the concurrent ones, or a slot that is in flight. */
   settleBound = false;
   /** The target as a whole is at its limit: what is refused to one lane is refused to all. */
@@ -81,6 +83,8 @@ export class Lane {
       policy: queue.policy,
       applies,
       pool: pool.name,
+      ways: pool,
+      poolConcurrency: pool.options.concurrency,
       pin,
       offer: pin === undefined ? (after) => pool.offer(after, this.waiters.size, queue.policy.limit) : undefined,
       // Where nothing has to be made, there is nothing to be patient for.

@@ -3,6 +3,7 @@ import type { Call } from './call.ts';
 import { Pool } from './gateway/pool.ts';
 import { Ladder } from './ladder.ts';
 import type { ResolvedOptions } from './options.ts';
+import type { Store } from './store/store.ts';
 import { policyOf } from './target/policy.ts';
 import type { Target } from './target/types.ts';
 import { invalid } from './validate.ts';
@@ -18,7 +19,12 @@ export class Targets {
     const { clock, random, adaptation } = options;
     this.options = options;
     this.admission = admission;
-    for (const pool of options.pools) this.pools.set(pool.name, new Pool(pool, clock, random, adaptation.breaker));
+    const store: Store = options.store;
+    for (const resolved of options.pools) {
+      const pool = new Pool(resolved, clock, random, adaptation.breaker);
+      if (store.retired !== undefined) pool.onRetired = (route) => store.retired?.(route);
+      this.pools.set(pool.name, pool);
+    }
   }
 
   classify(url: string, tier: string | undefined): Target {

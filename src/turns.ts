@@ -168,7 +168,7 @@ export class Turns {
   /** Hands the permits out. Returns whether to ask for more. */
   private deliver(
     lane: Lane,
-    { grants, retryInMs, limiting, probing }: Reservation,
+    { grants, retryInMs, limiting, probing, pollMs }: Reservation,
     count: number,
     deadlineMs: number,
   ): boolean {
@@ -186,6 +186,7 @@ export class Turns {
     if (failure !== undefined) lane.refuseAll(failure);
     lane.circuitBound = limiting === 'breaker';
     lane.probing = probing === true;
+    lane.pollMs = pollMs;
     lane.targetBound = isTargets(limiting);
     const grows = lane.pin === undefined && !isTargets(limiting) && pool.hasOthers;
     lane.heldBack = grows && lane.isHeldBack;
@@ -227,13 +228,15 @@ export class Turns {
       lane.dueAt = lane.wakeAt = circuitWaitMs > 0 ? this.clock.now() + circuitWaitMs : Infinity;
       lane.circuitBound = circuitWaitMs > 0;
       lane.probing = false;
+      lane.pollMs = undefined;
       lane.targetBound = lane.settleBound = false;
       this.roomless.add(lane);
       if (lane.wakeAt < queue.timerDueAt) this.setTimer(queue, lane.wakeAt);
       return;
     }
     // What is in flight is settled, or lost and given up for, by its deadline: nobody waits for ever.
-    lane.wakeAt = lane.settleBound ? Math.min(lane.dueAt, this.clock.now() + this.deadlineMs) : lane.dueAt;
+    const lookAgainMs = lane.pollMs ?? this.deadlineMs;
+    lane.wakeAt = lane.settleBound ? Math.min(lane.dueAt, this.clock.now() + lookAgainMs) : lane.dueAt;
     if (lane.wakeAt < queue.timerDueAt) this.setTimer(queue, lane.wakeAt);
   }
 

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import type { ConnectionOptions } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { Agent, buildConnector, type Dispatcher, ProxyAgent } from 'undici';
 import type { Clock } from '../clock.ts';
 import { GatewayError } from '../errors.ts';
@@ -148,7 +148,7 @@ function connectorTo(options: CarrierOptions, maxCachedSessions: number | undefi
 function tlsThroughTunnels(
   options: CarrierOptions,
 ): (place: Place, dial: Dial, socket: Socket, callback: Parameters<Connect>[1]) => void {
-  const fresh = (): buildConnector.connector => connectorTo(options, options.rotating ? 0 : undefined);
+  const fresh = (): Secure => (options.rotating ? connectorTo(options, 0) : resuming(connectorTo(options, undefined)));
   let secure = fresh();
   let egress: string | undefined;
   return (place, dial, socket, callback) => {
@@ -161,6 +161,25 @@ function tlsThroughTunnels(
       secure = fresh();
     }
     secure({ ...place, httpSocket: socket } as never, callback as never);
+  };
+}
+
+type Secure = (...call: Parameters<buildConnector.connector>) => void;
+
+/** Names whose TLS session a route keeps: a few kilobytes each. */
+const MOST_SESSIONS = 16;
+
+/** Keeps the last TLS session of each name: undici's connectors hold them weakly, and any garbage collection takes them. */
+function resuming(connector: buildConnector.connector): Secure {
+  const sessions = new Map<string, Buffer>();
+  return (place, callback) => {
+    const name = place.servername || place.hostname;
+    const socket = connector(place, callback) as unknown as TLSSocket;
+    socket.on('session', (session) => {
+      sessions.delete(name);
+      sessions.set(name, session);
+      if (sessions.size > MOST_SESSIONS) sessions.delete(sessions.keys().next().value as string);
+    });
   };
 }
 

@@ -60,6 +60,8 @@ export interface ResolvedPool {
     | { readonly kind: 'static'; readonly proxies: readonly ProxyEndpoint[] }
     | { readonly kind: 'direct' };
   readonly params: Readonly<Record<string, string>>;
+  /** Its gateway is a function of the caller's. */
+  readonly custom: boolean;
   readonly rotation: 'session' | 'per-request';
   readonly maxSessions: number;
   readonly sessionTtlMs: number;
@@ -148,6 +150,7 @@ function resolvePool(
     type,
     way,
     params,
+    custom: typeof pool.gateway === 'function',
     rotation,
     maxSessions: count(`${at}.maxSessions`, pool.maxSessions ?? (type === 'mobile' ? 32 : 100)),
     sessionTtlMs: positive(`${at}.sessionTtlMs`, pool.sessionTtlMs ?? 600_000, 'milliseconds'),

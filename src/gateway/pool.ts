@@ -1,6 +1,8 @@
 import type { Clock, Random } from '../clock.ts';
 import type { BreakerPolicy } from '../limits/breaker-core.ts';
+import type { SharedWays } from '../store/store.ts';
 import { GatewayCircuit } from './circuit.ts';
+import { sharedKey } from './fingerprint.ts';
 import { Growth } from './growth.ts';
 import type { ResolvedPool } from './pool-options.ts';
 import { Resting } from './resting.ts';
@@ -13,7 +15,9 @@ export type { PoolRoute } from './route.ts';
 const FIRST_TRIALS = 4;
 
 /** The ways out of one pool: given, or made on demand; and how many requests may use them at once. */
-export class Pool {
+export class Pool implements SharedWays {
+  /** What it is called where processes share it. */
+  readonly key: string;
   readonly options: ResolvedPool;
   readonly name: string;
   private readonly clock: Clock;
@@ -36,12 +40,15 @@ export class Pool {
   unseen = false;
   /** A session on trial is through, or one was retired: it may be worth asking for another. */
   changed = false;
+  /** Told of every shared route that is given up before its time. */
+  onRetired: ((route: PoolRoute) => void) | undefined;
   /** Why the last session could not be made. */
   failure: Error | undefined;
 
   constructor(options: ResolvedPool, clock: Clock, random: Random, breaker?: BreakerPolicy) {
     this.options = options;
     this.name = options.name;
+    this.key = sharedKey(options);
     this.clock = clock;
     this.random = random;
     this.growth = new Growth(options.sessionTtlMs);
@@ -126,6 +133,26 @@ export class Pool {
     return route;
   }
 
+  /** A session that another process has made known; of a list of proxies, this process's own route. */
+  adopt(id: string, session: string | undefined, egress: string, endsInMs: number): PoolRoute | undefined {
+    const now = this.clock.now();
+    if (session === undefined || !this.mints) {
+      return this.routes.find((route) => route.id === id && !route.closed && route.expiresAt > now);
+    }
+    try {
+      // What comes from elsewhere goes into the credentials.
+      const endpoint = this.endpointOf(checkSessionId('session', session));
+      return this.add(session, endpoint, now + Math.min(endsInMs, this.options.sessionTtlMs), egress, 1);
+    } catch {
+      return undefined;
+    }
+  }
+
+  named(route: PoolRoute, egress: string): void {
+    route.egress = egress;
+    this.tried(route);
+  }
+
   /** The exit behind a session was named, or will not be. */
   tried(route: PoolRoute): void {
     if (this.options.way.kind === 'static' && !route.closed) this.resting.worked(route.endpoint!);
@@ -151,8 +178,10 @@ export class Pool {
     route.closed = true;
     this.changed = true;
     this.tried(route);
-    if (route.shared) this.live--;
-    else this.sticky--;
+    if (route.shared) {
+      this.live--;
+      this.onRetired?.(route);
+    } else this.sticky--;
     this.dropEnded();
   }
 
@@ -220,10 +249,11 @@ export class Pool {
     egress?: string,
     weight = 1,
   ): PoolRoute {
-    const id = `${this.name}/${session ?? seq}`;
     // A static proxy and the machine itself have one egress whatever the session is called.
     const fixed =
       endpoint === undefined ? 'direct' : this.options.way.kind === 'static' ? staticEgress(endpoint) : undefined;
+    // The same in every process that shares it.
+    const id = `${this.name}/${session ?? fixed ?? 'rotating'}`;
     return {
       id,
       pool: this.name,

@@ -14,7 +14,7 @@ export interface RealServer extends AsyncDisposable {
 }
 
 /** Path of an installed program; `scripts/test-servers.sh` installs those that tests use. */
-function programPath(name: string): string | undefined {
+export function programPath(name: string): string | undefined {
   const places = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
   for (const place of places) {
     try {
