@@ -7,7 +7,6 @@ import { localBackend } from '../../src/store/shared/local.ts';
 import { SharedStore } from '../../src/store/shared/shared-store.ts';
 import type { Backend, BatchAnswer } from '../../src/store/shared/steps.ts';
 import { shopBudget } from '../support/paced.ts';
-import { eventually } from '../support/resources.ts';
 
 // Managers that share a state as the workers of a fleet do; every answer comes later, as over a wire.
 
