@@ -13,7 +13,7 @@ import type { ResolvedOptions } from './options.ts';
 import type { Passage } from './passage.ts';
 import { SessionBook } from './session-book.ts';
 import { Stats } from './stats.ts';
-import type { Verdict } from './store/store.ts';
+import type { Store, Verdict } from './store/store.ts';
 import { Targets } from './targets.ts';
 
 /** Open ways out kept at a time, whatever the number of sessions: each holds up to a tunnel an origin. */
@@ -57,6 +57,7 @@ export class Engine implements Entry {
   readonly deadlineMs: number;
   readonly exchanges: Set<InFlight> = new Set();
   private drained: (() => void) | undefined;
+  private readonly unwatch: (() => void) | undefined;
   /** Calls of fetch under way, between their exchanges too. */
   private calls = 0;
   /** No new calls; and then nothing at all any more. */
@@ -76,6 +77,11 @@ export class Engine implements Entry {
       storeFailed: (error) => {
         this.events.emit('store-error', { error: StoreError.from(error) });
       },
+    });
+    const store: Store = options.store;
+    this.unwatch = store.watch?.({
+      down: (error) => this.events.emit('store-error', { error: StoreError.from(error) }),
+      back: (downMs) => this.events.emit('store-back', { downMs }),
     });
     this.targets = new Targets(options, this.admission);
     this.exits = new Exits(this);
@@ -132,6 +138,7 @@ export class Engine implements Entry {
     for (const exchange of [...this.exchanges]) exchange.cut(error);
     this.cache?.close();
     await this.carriers.destroy();
+    this.unwatch?.();
     if (this.options.ownsStore) await this.options.store.close();
   }
 

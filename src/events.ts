@@ -67,6 +67,8 @@ export interface PacelineEvents {
   health: EgressStats;
   /** The store did not answer as it should. */
   'store-error': { readonly error: Error };
+  /** A shared store that could not be asked answers again. */
+  'store-back': { readonly downMs: number };
 }
 
 export type PacelineEventName = keyof PacelineEvents;
@@ -87,6 +89,7 @@ const NAMES: readonly PacelineEventName[] = [
     'refuse',
     'session',
     'store-error',
+    'store-back',
   ] as const),
 ];
 

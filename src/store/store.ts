@@ -244,6 +244,14 @@ export interface Snapshot {
   readonly targets: readonly TargetSnapshot[];
 }
 
+/** Hears how a store is. */
+export interface StoreListener {
+  /** It does not answer, or not as it should. */
+  down(error: Error): void;
+  /** It answers again, after so many milliseconds. */
+  back(downMs: number): void;
+}
+
 /** State behind the pacing. All times inside are the store's own; answers are relative, so no clock has to agree. */
 export interface Store {
   /** Up to `demand.count` permits, or when to ask again. */
@@ -256,5 +264,7 @@ export interface Store {
   inspect(target?: string): Awaitable<Snapshot>;
   /** This process gives the route up: a store that has made it known to others takes that back. */
   retired?(route: Route): void;
+  /** Tells when where its state is cannot be asked any more, and when it can again. Returns how to stop that. */
+  watch?(listener: StoreListener): () => void;
   close(): Awaitable<void>;
 }

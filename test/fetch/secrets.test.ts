@@ -30,6 +30,7 @@ const EVENTS: PacelineEventName[] = [
   'refuse',
   'session',
   'store-error',
+  'store-back',
 ];
 
 let target: MockTarget;

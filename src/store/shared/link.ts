@@ -15,8 +15,8 @@ export class SharedGrant implements Grant {
   readonly pool: string;
   /** By when it is settled or counts as lost, on this process's clock. */
   readonly lostAt: number;
-  /** Its headers have come; the body is being read. */
-  cooled = false;
+  /** Its headers have come, and its slot cools from then on; the body is being read. On this process's clock. */
+  cooledAt: number | undefined = undefined;
   /** Its place among those that use the pool, in all processes. */
   place: SharedGrant | undefined = undefined;
 

@@ -54,7 +54,7 @@ export class Places {
 
   /** The permit's body is being read, for as long as that takes: its place is kept like its own. */
   stay(grant: SharedGrant): void {
-    if (grant.place !== undefined && !grant.place.cooled) this.tell(grant.place, false);
+    if (grant.place !== undefined && grant.place.cooledAt === undefined) this.tell(grant.place, false);
   }
 
   /** The permit is over, whatever became of it. */

@@ -3,38 +3,26 @@ import type { StepPolicy } from './steps.ts';
 
 /**
  * The part of a policy that one of `workers` may use by itself, while none of them knows what the others do: all parts
- * together are at most the whole. Where a part is less than one request per window, it is one in a longer window.
+ * together are at most the whole. Undefined where there is nothing to divide: one request a window cannot be had by two
+ * workers, not even in turn, since they do not know whose turn it is.
  */
-export function shareOf(policy: StepPolicy, workers: number): StepPolicy {
-  if (workers === 1) return policy;
-  const { limit, windowMs, spacingMs, rates, concurrency, adaptBudget, adaptConcurrency } = policy;
-  const [part, partMs] = limit === undefined ? [undefined, windowMs] : divided(limit, windowMs, workers);
+export function shareOf(policy: StepPolicy, workers: number): StepPolicy | undefined {
+  const { limit = Infinity, spacingMs, rates, concurrency = Infinity, adaptBudget, adaptConcurrency } = policy;
+  const most = Math.min(limit, concurrency, adaptConcurrency?.ceiling ?? Infinity, ...rates.map(([rate]) => rate));
+  if (most < workers) return undefined;
+  const part = (n: number): number => Math.max(1, Math.floor(n / workers));
+  const divided = (aimd: AimdPolicy): AimdPolicy => ({
+    ...aimd,
+    floor: part(aimd.floor),
+    ceiling: part(aimd.ceiling),
+  });
   return {
     ...policy,
-    limit: part,
-    windowMs: partMs,
+    limit: policy.limit && part(policy.limit),
     spacingMs: spacingMs * workers,
-    rates: rates.map(([most, perMs, burst]) => {
-      const [rate, rateMs] = divided(most, perMs, workers);
-      return [rate, rateMs, Math.min(burst, rate)] as const;
-    }),
-    // Places cannot be had in parts: with more workers than places, each has one.
-    concurrency: concurrency && atLeastOne(concurrency / workers),
-    adaptBudget: adaptBudget && { ...partly(adaptBudget, workers), windowMs: Math.max(adaptBudget.windowMs, partMs) },
-    adaptConcurrency: adaptConcurrency && {
-      ...partly(adaptConcurrency, workers),
-      start: atLeastOne(adaptConcurrency.start / workers),
-    },
+    rates: rates.map(([rate, windowMs, burst]) => [part(rate), windowMs, Math.min(burst, part(rate))] as const),
+    concurrency: policy.concurrency && part(policy.concurrency),
+    adaptBudget: adaptBudget && divided(adaptBudget),
+    adaptConcurrency: adaptConcurrency && { ...divided(adaptConcurrency), start: part(adaptConcurrency.start) },
   };
 }
-
-/** Requests, and in how many milliseconds. */
-function divided(limit: number, windowMs: number, workers: number): [number, number] {
-  return limit >= workers ? [Math.floor(limit / workers), windowMs] : [1, (windowMs * workers) / limit];
-}
-
-function partly(policy: AimdPolicy, workers: number): AimdPolicy {
-  return { ...policy, floor: atLeastOne(policy.floor / workers), ceiling: atLeastOne(policy.ceiling / workers) };
-}
-
-const atLeastOne = (n: number): number => Math.max(1, Math.floor(n));

@@ -12,6 +12,7 @@ import type {
   Route,
   Snapshot,
   Store,
+  StoreListener,
   Verdict,
 } from '../store.ts';
 import { KEEP_MS, Keeper } from './keeper.ts';
@@ -26,6 +27,7 @@ import type { BindAnswer, SnapshotAnswer, Step, StepAnswer, StepReport } from '.
 /** Takes steps on one target as one decision. */
 export interface Taker {
   take(link: Link, steps: readonly Step[]): Awaitable<readonly StepAnswer[]>;
+  watch?(listener: StoreListener): () => void;
   close(): Awaitable<void>;
 }
 
@@ -75,7 +77,8 @@ export class SharedStore implements Store {
   bind(target: string, grant: Grant, egress: string): Awaitable<Binding> {
     const link = this.links.known(target);
     const held = link?.permits.get((grant as SharedGrant).id);
-    if (link === undefined || held !== grant || held.cooled) return { ok: false, retryInMs: 0, duplicate: false };
+    if (link === undefined || held !== grant || held.cooledAt !== undefined)
+      return { ok: false, retryInMs: 0, duplicate: false };
     const pool = held.pool;
     const route = plainRoute(grant.route, pool, this.clock.now());
     // Where it leads is known to all now: also of one that only its holder had asked for.
@@ -101,7 +104,7 @@ export class SharedStore implements Store {
       const { id: permit, route } = held;
       const random = [this.random(), this.random()] as const;
       told.push({ permit, trial: route.trial, outcome, retryAfterMs, quota, graceMs, end, random, keepMs: KEEP_MS });
-      held.cooled = true;
+      held.cooledAt ??= this.clock.now() + graceMs;
       if (end) this.over(link, held);
       else {
         this.keeper.add(link, held);
@@ -119,7 +122,7 @@ export class SharedStore implements Store {
     const permits: string[] = [];
     for (const grant of grants) {
       const held = link.permits.get((grant as SharedGrant).id);
-      if (held !== grant || held.cooled) continue;
+      if (held !== grant || held.cooledAt !== undefined) continue;
       permits.push(held.id);
       this.over(link, held);
     }
@@ -145,6 +148,10 @@ export class SharedStore implements Store {
       // Should it not arrive, the next one who is given the route finds out by itself.
       void Promise.resolve(this.taker.take(link, [step])).catch(() => {});
     }
+  }
+
+  watch(listener: StoreListener): () => void {
+    return this.taker.watch?.(listener) ?? (() => {});
   }
 
   close(): Awaitable<void> {

@@ -1,0 +1,347 @@
+import fc from 'fast-check';
+import { StoreError } from 'paceline';
+import { describe, expect, it } from 'vitest';
+import { seededRandom } from '../../src/clock.ts';
+import { BackendError } from '../../src/store/shared/failure.ts';
+import { type FailureOptions, resolveFailureOptions } from '../../src/store/shared/failure-options.ts';
+import { Guard } from '../../src/store/shared/guard.ts';
+import { localBackend } from '../../src/store/shared/local.ts';
+import { SharedStore } from '../../src/store/shared/shared-store.ts';
+import type { Demand, Grant, Policy, Report } from '../../src/store/store.ts';
+import { type VirtualClock, virtualClock } from '../../src/testing/virtual-clock.ts';
+import { type FailingBackend, failingBackend } from '../support/failing-backend.ts';
+import { offerOf, storeRoute } from '../support/store-trace.ts';
+
+const TARGET = 'shop.test';
+const WINDOW_MS = 1000;
+const policy: Policy = { limit: 8, windowMs: WINDOW_MS, spacingMs: 0, rates: [], concurrency: undefined };
+
+function world(): { clock: VirtualClock; backend: FailingBackend } {
+  const clock = virtualClock();
+  return { clock, backend: failingBackend(localBackend({ clock })) };
+}
+
+function worker(at: { clock: VirtualClock; backend: FailingBackend }, options: FailureOptions = {}, seed = 1) {
+  const { clock, backend } = at;
+  const random = seededRandom(seed);
+  const guard = new Guard(backend, clock, random, resolveFailureOptions(options));
+  const store = new SharedStore(guard, { clock, random });
+  const told: string[] = [];
+  store.watch({ down: ({ message }) => told.push(message), back: (ms) => told.push(`back ${ms}`) });
+  const routes = [storeRoute(1, { egress: '192.0.2.1' })];
+  const demand: Demand = {
+    count: 1,
+    policy,
+    pool: 'pool',
+    offer: offerOf(routes, clock),
+    patienceMs: 0,
+    horizonMs: 0,
+    deadlineMs: 10_000,
+  };
+  const report = (grant: Grant): Report => ({
+    grant,
+    outcome: 'ok',
+    retryAfterMs: undefined,
+    graceMs: 0,
+    end: true,
+  });
+  return {
+    store,
+    told,
+    reserve: async (count: number, more: Partial<Demand> = {}) => store.reserve(TARGET, { ...demand, count, ...more }),
+    settle: async (...grants: Grant[]) => store.settle(TARGET, grants.map(report)),
+    active: async () => (await store.inspect(TARGET)).targets[0].active,
+    egress: async () => (await store.inspect(TARGET)).targets[0].egresses[0],
+  };
+}
+
+/** What it comes to, in virtual time. */
+async function ending<T>(clock: VirtualClock, promise: Promise<T>): Promise<T | Error> {
+  return clock.runUntil(promise.catch((error: Error) => error));
+}
+
+describe('a store that does not answer', () => {
+  it('is waited for as long as the deadline, and no longer', async () => {
+    const at = world();
+    const { store, reserve, told } = worker(at, { onStoreError: 'fail', commandTimeoutMs: 300 });
+    at.backend.freeze();
+    const error = await ending(at.clock, reserve(1));
+    expect(error).toBeInstanceOf(StoreError);
+    expect([at.clock.now(), (error as Error).message]).toEqual([300, expect.stringContaining('300 ms')]);
+    // While it is known to be down, at once.
+    const asked = at.backend.asked;
+    expect(await reserve(1).catch((e) => e)).toBeInstanceOf(StoreError);
+    expect([at.clock.now(), at.backend.asked]).toEqual([300, asked]);
+    expect(told).toHaveLength(1);
+    await store.close();
+  });
+
+  it('is asked again until it is back; what it granted to nobody is given back', async () => {
+    const at = world();
+    const { store, reserve, told, active } = worker(at, { onStoreError: 'fail' });
+    at.backend.freeze();
+    await ending(at.clock, reserve(5));
+    at.backend.thaw();
+    await at.clock.advance(3000);
+    expect(told.at(-1)).toMatch(/^back/);
+    expect(await active()).toBe(0);
+    expect((await reserve(8)).grants).toHaveLength(8);
+    await store.close();
+  });
+
+  it('gives back what it granted after everything else was well again', async () => {
+    const at = world();
+    const { store, reserve, told, active } = worker(at, { onStoreError: 'fail' });
+    const release = at.backend.holdNext();
+    await ending(at.clock, reserve(5));
+    await at.clock.advance(3000);
+    expect([told.length, (await reserve(2)).grants.length]).toEqual([2, 2]);
+    release();
+    await at.clock.advance(1);
+    expect(await active()).toBe(2);
+    await store.close();
+  });
+
+  it("with 'wait' nobody is turned away, and nothing is spent twice", async () => {
+    const at = world();
+    const { store, reserve, active } = worker(at, { onStoreError: 'wait' });
+    at.backend.freeze();
+    const waiting = reserve(3);
+    await at.clock.advance(5000);
+    at.backend.thaw();
+    const { grants } = await at.clock.runUntil(waiting);
+    expect([grants.length, await active()]).toEqual([3, 3]);
+    expect((await reserve(8)).grants).toHaveLength(5);
+    await store.close();
+  });
+
+  it("with 'wait' a call whose answer was lost finds the permits it took", async () => {
+    const at = world();
+    const { store, reserve, active } = worker(at, { onStoreError: 'wait' });
+    at.backend.loseReply();
+    const { grants } = await at.clock.runUntil(reserve(3));
+    expect([grants.length, await active()]).toEqual([3, 3]);
+    await store.close();
+  });
+
+  it('hears later what ended meanwhile', async () => {
+    const at = world();
+    const { store, reserve, settle, egress } = worker(at, { onStoreError: 'fail' });
+    const { grants } = await reserve(8);
+    at.backend.refuse(new BackendError('down', true));
+    await settle(...grants);
+    await at.clock.advance(500);
+    at.backend.refuse(undefined);
+    await at.clock.advance(2000);
+    expect(await egress()).toMatchObject({ busy: 0 });
+    await store.close();
+  });
+
+  it('a settle whose answer was lost is not counted twice, nor does it free what is another’s', async () => {
+    const at = world();
+    const { store, reserve, settle, egress } = worker(at, { onStoreError: 'wait' });
+    const { grants } = await reserve(8);
+    at.backend.loseReply();
+    void settle(grants[0]);
+    await at.clock.advance(WINDOW_MS);
+    // Its slot is another's now.
+    expect((await at.clock.runUntil(reserve(1))).grants).toHaveLength(1);
+    await at.clock.advance(5000);
+    expect(await egress()).toMatchObject({ busy: 8, cooling: 0 });
+    await store.close();
+  });
+
+  it('that never answered because it is set up wrongly is not worked around', async () => {
+    for (const onStoreError of ['local', 'wait', 'fail'] as const) {
+      const at = world();
+      const { store, reserve, told } = worker(at, { onStoreError });
+      at.backend.refuse(new BackendError('wrong password', false));
+      expect(await reserve(1).catch((e: Error) => e.message)).toBe('wrong password');
+      expect([told, at.clock.pending]).toEqual([[], 0]);
+      await store.close();
+    }
+  });
+
+  it('closed while it is down, turns away who waits, and leaves no timer', async () => {
+    const at = world();
+    const { store, reserve } = worker(at, { onStoreError: 'wait' });
+    at.backend.refuse(new Error('down'));
+    const waiting = reserve(1).catch((error: Error) => error);
+    await at.clock.advance(100);
+    await store.close();
+    expect(await waiting).toBeInstanceOf(StoreError);
+    expect(at.clock.pending).toBe(0);
+  });
+});
+
+describe("a worker by itself ('local')", () => {
+  it('rests for a window, then goes on with its share of the budget', async () => {
+    const at = world();
+    const { store, reserve, settle } = worker(at, { expectedWorkers: 4, commandTimeoutMs: 200 });
+    expect((await reserve(1)).grants).toHaveLength(1);
+    at.backend.refuse(new Error('down'));
+    const { grants, retryInMs } = await reserve(8);
+    expect([grants.length, retryInMs]).toEqual([0, WINDOW_MS + 200]);
+    await at.clock.advance(WINDOW_MS + 200);
+    // Two of eight are its share, and one of them is still in flight.
+    const own = await reserve(8);
+    expect(own.grants).toHaveLength(1);
+    await settle(...own.grants);
+    expect((await reserve(8)).grants).toHaveLength(0);
+    await store.close();
+  });
+
+  it('tells what it sent when the store is back: no burst', async () => {
+    const at = world();
+    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
+    await reserve(0 + 1).then(({ grants }) => settle(...grants));
+    at.backend.refuse(new Error('down'));
+    await reserve(1);
+    await at.clock.advance(2 * WINDOW_MS);
+    const own = await reserve(8);
+    expect(own.grants).toHaveLength(4);
+    at.backend.refuse(undefined);
+    const resting = async () => (await store.inspect(TARGET)).targets[0];
+    for (let state = await resting(); state.limit !== 8 || state.restMs > 0; state = await resting()) {
+      await at.clock.advance(50);
+    }
+    // What it took by itself is in flight there, too, and cools when it ends.
+    expect((await reserve(8)).grants).toHaveLength(4);
+    await settle(...own.grants);
+    await at.clock.advance(WINDOW_MS - 1);
+    expect((await reserve(8)).grants).toHaveLength(0);
+    await at.clock.advance(1);
+    expect((await reserve(8)).grants).toHaveLength(4);
+    await store.close();
+  });
+
+  it('tells also of what is over by then', async () => {
+    const at = world();
+    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
+    const slow = { policy: { ...policy, windowMs: 10_000 } };
+    await reserve(1, slow).then(({ grants }) => settle(...grants));
+    at.backend.refuse(new Error('down'));
+    await reserve(1, slow);
+    await at.clock.advance(15_000);
+    const own = await reserve(8, slow);
+    await settle(...own.grants);
+    at.backend.refuse(undefined);
+    await at.clock.advance(2000);
+    expect([own.grants.length, (await reserve(8, slow)).grants.length]).toEqual([4, 4]);
+    await store.close();
+  });
+
+  it('tells what it spent of a rate over all egresses, too', async () => {
+    const at = world();
+    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
+    const rated = { policy: { ...policy, limit: 100, rates: [{ limit: 4, windowMs: 10_000, burst: 4 }] } };
+    await reserve(1, rated).then(({ grants }) => store.cancel(TARGET, grants));
+    at.backend.refuse(new Error('down'));
+    await reserve(1, rated);
+    await at.clock.advance(2 * WINDOW_MS);
+    const own = await reserve(8, rated);
+    await settle(...own.grants);
+    at.backend.refuse(undefined);
+    await at.clock.advance(2000);
+    expect([own.grants.length, (await reserve(8, rated)).grants.length]).toEqual([2, 2]);
+    await store.close();
+  });
+
+  it('waits where there is less than one request for each worker', async () => {
+    const at = world();
+    const { store, reserve } = worker(at, { expectedWorkers: 9 });
+    at.backend.refuse(new Error('down'));
+    let answered = false;
+    const waiting = reserve(1).then((reservation) => {
+      answered = true;
+      return reservation;
+    });
+    await at.clock.advance(60_000);
+    expect(answered).toBe(false);
+    at.backend.refuse(undefined);
+    expect((await at.clock.runUntil(waiting)).grants).toHaveLength(1);
+    await store.close();
+  });
+});
+
+describe('a state that is lost', () => {
+  it('rests for a window; what is in flight is told to it', async () => {
+    const at = world();
+    const { store, reserve, active, settle } = worker(at);
+    const { grants } = await reserve(8);
+    at.backend.replace(localBackend({ clock: at.clock }));
+    await at.clock.advance(100);
+    const after = await reserve(8);
+    expect([after.grants.length, after.retryInMs]).toEqual([0, WINDOW_MS]);
+    expect(await active()).toBe(8);
+    await at.clock.advance(WINDOW_MS);
+    expect((await reserve(8)).grants).toHaveLength(0);
+    await settle(...grants);
+    await at.clock.advance(WINDOW_MS);
+    expect((await reserve(8)).grants).toHaveLength(8);
+    await store.close();
+  });
+});
+
+describe('P1 across workers, whatever becomes of the store', () => {
+  const WORKERS = 3;
+  const act = fc.oneof(
+    {
+      weight: 12,
+      arbitrary: fc.record({ do: fc.constant('send' as const), by: fc.nat(2), count: fc.integer({ min: 1, max: 6 }) }),
+    },
+    { weight: 10, arbitrary: fc.record({ do: fc.constant('wait' as const), ms: fc.oneof(fc.nat(60), fc.nat(1500)) }) },
+    { weight: 2, arbitrary: fc.constant({ do: 'freeze' as const }) },
+    { weight: 2, arbitrary: fc.constant({ do: 'thaw' as const }) },
+    { weight: 1, arbitrary: fc.constant({ do: 'down' as const }) },
+    { weight: 2, arbitrary: fc.constant({ do: 'up' as const }) },
+    { weight: 1, arbitrary: fc.constant({ do: 'lose' as const }) },
+    { weight: 1, arbitrary: fc.constant({ do: 'loseReply' as const }) },
+  );
+
+  it.each(['local', 'wait', 'fail'] as const)('%s: no window holds more than the limit', async (onStoreError) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(act, { minLength: 10, maxLength: 60, size: 'max' }), async (acts) => {
+        const at = world();
+        const { clock, backend } = at;
+        const options = { onStoreError, expectedWorkers: WORKERS, commandTimeoutMs: 100 };
+        const crew = Array.from({ length: WORKERS }, (_, i) => worker(at, options, i + 1));
+        // Who has never seen the state cannot know that it was lost.
+        for (const { store, reserve } of crew) store.cancel(TARGET, (await reserve(1)).grants);
+        const random = seededRandom(7);
+        const arrivals: number[] = [];
+        // A request arrives within its latency of 0 to 80 ms, and is answered then.
+        const send = async (by: number, count: number): Promise<void> => {
+          const { reserve, settle } = crew[by];
+          const { grants } = await reserve(count);
+          for (const grant of grants) {
+            clock.setTimeout(() => {
+              arrivals.push(clock.now());
+              void settle(grant);
+            }, random() * 80);
+          }
+        };
+        for (const act of acts) {
+          if (act.do === 'send') void send(act.by, act.count).catch(() => {});
+          else if (act.do === 'wait') await clock.advance(act.ms);
+          else if (act.do === 'thaw') backend.thaw();
+          else if (act.do === 'freeze' || act.do === 'down') {
+            if (act.do === 'freeze') backend.freeze();
+            else backend.refuse(new Error('down'));
+            // All of them are at work, so all of them notice.
+            for (const by of crew.keys()) void send(by, 1).catch(() => {});
+          } else if (act.do === 'up') backend.refuse(undefined);
+          else if (act.do === 'lose') backend.replace(localBackend({ clock }));
+          else backend.loseReply();
+        }
+        await clock.advance(500);
+        arrivals.forEach((from, i) => {
+          const within = arrivals.slice(i).filter((one) => one < from + WINDOW_MS).length;
+          expect(within, `from ${from}`).toBeLessThanOrEqual(policy.limit);
+        });
+        await Promise.all(crew.map(({ store }) => store.close()));
+      }),
+      { numRuns: Number(process.env.RUNS ?? 150) },
+    );
+  });
+});

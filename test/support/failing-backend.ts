@@ -1,0 +1,72 @@
+import type { Backend, Batch, BatchAnswer } from '../../src/store/shared/steps.ts';
+import type { Awaitable } from '../../src/store/store.ts';
+
+/** A backend that is away when a test says so. */
+export interface FailingBackend extends Backend {
+  /** How many batches it was asked to take. */
+  readonly asked: number;
+  /** Nobody answers; what was asked meanwhile is taken at `thaw`, as of a process that was stopped. */
+  freeze(): void;
+  thaw(): void;
+  /** Every batch is refused with this, until `refuse(undefined)`. */
+  refuse(error: Error | undefined): void;
+  /** The next batch is taken, but its answer is lost and nobody will ever say so. */
+  loseReply(): void;
+  /** The next batch is taken, and answered, only when the result is called: another way than the others took was slower. */
+  holdNext(): () => void;
+  /** As of a process that was started anew, with nothing. */
+  replace(other: Backend): void;
+}
+
+export function failingBackend(first: Backend): FailingBackend {
+  let inner = first;
+  let frozen: (() => void)[] | undefined;
+  let error: Error | undefined;
+  let lose = false;
+  let asked = 0;
+  let held: (() => void)[] | undefined;
+  const later = (batch: Batch): Promise<BatchAnswer> =>
+    new Promise((resolve, reject) => {
+      frozen!.push(() => Promise.resolve(inner.take(batch)).then(resolve, reject));
+    });
+  return {
+    get asked() {
+      return asked;
+    },
+    take(batch): Awaitable<BatchAnswer> {
+      asked++;
+      // As over a wire: what is sent is what it was then.
+      const sent = JSON.parse(JSON.stringify(batch)) as Batch;
+      if (error !== undefined) return Promise.reject(error);
+      if (held !== undefined) {
+        const waiting = held;
+        held = undefined;
+        return new Promise((resolve) => waiting.push(() => resolve(inner.take(sent))));
+      }
+      if (frozen !== undefined) return later(sent);
+      if (lose) {
+        lose = false;
+        void inner.take(sent);
+        return new Promise(() => {});
+      }
+      return Promise.resolve(inner.take(sent));
+    },
+    freeze: () => void (frozen ??= []),
+    thaw() {
+      const waiting = frozen ?? [];
+      frozen = undefined;
+      for (const go of waiting) go();
+    },
+    refuse: (other) => void (error = other),
+    loseReply: () => void (lose = true),
+    holdNext() {
+      const waiting: (() => void)[] = [];
+      held = waiting;
+      return () => {
+        for (const go of waiting) go();
+      };
+    },
+    replace: (other) => void (inner = other),
+    close: () => inner.close(),
+  };
+}
