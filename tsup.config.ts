@@ -4,6 +4,8 @@ export default defineConfig({
   entry: ['src/index.ts', 'src/sqlite.ts', 'src/testing/index.ts'],
   format: 'esm',
   platform: 'node',
+  // `node:sqlite` goes by no other name.
+  removeNodeProtocol: false,
   target: 'node22',
   dts: true,
   clean: true,

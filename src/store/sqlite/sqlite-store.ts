@@ -3,6 +3,7 @@ import { systemClock } from '../../clock.ts';
 import { invalid, knownOnly, nonNegative } from '../../validate.ts';
 import { Direct } from '../shared/direct.ts';
 import { SharedStore } from '../shared/shared-store.ts';
+import type { Store } from '../store.ts';
 import { SqliteBackend } from './sqlite-backend.ts';
 
 /** Options of {@link sqliteStore}. */
@@ -30,7 +31,7 @@ export interface SqliteStoreOptions {
  *
  * const proxies = new ProxyManager({ gateway, store: sqliteStore('/var/lib/crawler/pace.db') });
  */
-export function sqliteStore(path: string, options: SqliteStoreOptions = {}): SharedStore {
+export function sqliteStore(path: string, options: SqliteStoreOptions = {}): Store {
   if (typeof path !== 'string' || path === '') throw invalid('path', 'the name of a file', path);
   knownOnly('options', options, ['busyMs', 'clock', 'random']);
   const { clock = systemClock, random } = options;
