@@ -85,14 +85,13 @@ describe.each(shared)('eight workers on one $name', ({ name, place }) => {
   it('keep to one number of requests in flight, by target and over the pool, also with workers killed', async () => {
     const scenario: Scenario = {
       ...{ store: await place(), budget: { limit: 200, windowMs: 1000 }, exits: 4, latencyMs: [60, 140] },
-      ...{ concurrency: 12, poolConcurrency: 16, manager: { adaptive: false }, forMs: 4500, kills: 3 },
+      ...{ concurrency: 10, poolConcurrency: 14, manager: { adaptive: false }, forMs: 4500, kills: 3 },
       weather: (fleet) => every(1200, 3, () => fleet.killOne()),
     };
     const fleet = await Fleet.run(crew, scenario);
     expectPromises(fleet, scenario);
     console.log(name, 'places', fleet.sends, fleet.world.mostAtOnce('a.test'), fleet.world.mostAtOnce());
     // They were needed.
-    expect(fleet.world.mostAtOnce('a.test')).toBeGreaterThan(8);
-    expect(fleet.world.mostAtOnce()).toBe(16);
+    expect([fleet.world.mostAtOnce('a.test'), fleet.world.mostAtOnce()]).toEqual([10, 14]);
   }, 60_000);
 });

@@ -1,7 +1,6 @@
-import { type Worker, type Workers, workers } from '../support/workers.ts';
-import type { News, Order, Role } from './protocol.ts';
-
-export type Member = Worker<News>;
+import { type Workers, workers } from '../support/workers.ts';
+import { Member } from './member.ts';
+import type { News, Role } from './protocol.ts';
 
 /**
  * The processes of a fleet. A process takes a second of a slow core to start, so they outlive a scenario and play a role in
@@ -26,20 +25,20 @@ export class Crew implements AsyncDisposable {
   /** One of them, in its role. */
   async join(role: Role): Promise<Member> {
     const member = await (this.idle.shift() ?? this.start());
-    await answer(member, { do: 'join', role }, 'joined');
+    await within(member.ask({ do: 'join', role }, 'joined'), 15_000, `worker ${member.pid} has not joined`);
     return member;
   }
 
   /** It closes everything that its role had, and is ready for another. */
   async leave(member: Member): Promise<void> {
-    await answer(member, { do: 'leave' }, 'left');
+    await within(member.ask({ do: 'leave' }, 'left'), 15_000, `worker ${member.pid} has not left`);
     this.idle.push(Promise.resolve(member));
   }
 
   /** Ends those that are idle, by themselves; rejects if one failed or is held up by something. */
   async end(): Promise<void> {
     const idle = await Promise.all(this.idle.splice(0));
-    for (const member of idle) member.send({ do: 'end' } satisfies Order);
+    for (const member of idle) member.send({ do: 'end' });
     await Promise.all(idle.map((member) => within(member.ended, 5000, `worker ${member.pid} does not end`)));
   }
 
@@ -50,23 +49,10 @@ export class Crew implements AsyncDisposable {
   private async start(): Promise<Member> {
     const { processes, clockOffsetsMs } = this;
     const clockOffsetMs = clockOffsetsMs[processes.all.length % clockOffsetsMs.length];
-    const member = processes.start({}, { clockOffsetMs });
-    await member.message();
-    return member;
+    const worker = processes.start({}, { clockOffsetMs });
+    await worker.message();
+    return new Member(worker);
   }
-}
-
-function answer(member: Member, order: Order, is: News['is']): Promise<void> {
-  const heard: Promise<void> = new Promise((resolve, reject) => {
-    const stop = member.listen((news) => {
-      if (news.is !== is) return;
-      stop();
-      resolve();
-    });
-    member.ended.catch(reject);
-  });
-  member.send(order);
-  return within(heard, 15_000, `worker ${member.pid} is not ${is}`);
 }
 
 /** Nothing hangs: rejects when it takes longer. */

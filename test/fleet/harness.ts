@@ -1,7 +1,8 @@
 import type { PacelineEventName, ProxyManagerOptions } from 'paceline';
 import { expect } from 'vitest';
-import { type Crew, type Member, within } from './crew.ts';
-import type { News, Order, Role, StorePlace } from './protocol.ts';
+import { type Crew, within } from './crew.ts';
+import { Gone, type Member } from './member.ts';
+import type { Role, StorePlace } from './protocol.ts';
 import { World, type WorldOptions } from './world.ts';
 
 export interface Scenario extends WorldOptions {
@@ -61,7 +62,7 @@ export class Fleet implements AsyncDisposable {
   private readonly crew: Crew;
   private readonly again: number[] = [];
   private readonly loops: Set<Promise<void>> = new Set();
-  private readonly under: Map<number, Member> = new Map();
+  private readonly under: Set<number> = new Set();
   private nextId = 0;
   private open = true;
 
@@ -114,39 +115,23 @@ export class Fleet implements AsyncDisposable {
     this.open = false;
     const asked = this.requests - first;
     await within(this.done(), 20_000, 'pages are still being waited for').catch((error: Error) => {
-      const pending = [...this.under.keys()];
+      const pending = [...this.under];
       throw new Error(`${error.message}: ${pending.length} of ${asked}, ${pending.slice(0, 20)}`);
     });
     this.tookMs = performance.now() - begun;
   }
 
   /** One page by one worker. */
-  fetch(member: Member, path: string, session?: string): Promise<End> {
+  async fetch(member: Member, url: string, session?: string): Promise<End> {
     const id = this.nextId++;
     this.requests++;
-    const url = `http://${path}`;
-    return this.ask(member, { do: 'fetch', id, url, session }, 'answer').then((news) => {
-      const { status, code, why } = news as Extract<News, { is: 'answer' }>;
-      return { id, status, code, why };
-    });
-  }
-
-  /** What a worker answers to one order. */
-  ask(member: Member, order: Extract<Order, { id: number }>, is: News['is']): Promise<News> {
-    return new Promise((resolve, reject) => {
-      const stop = member.listen((news) => {
-        if (news.is !== is || (news as { id?: number }).id !== order.id) return;
-        stop();
-        resolve(news);
-      });
-      void member.ended.then(() => reject(new Gone()), reject);
-      member.send(order);
-    });
+    const { status, code, why } = await member.ask({ do: 'fetch', id, url, session }, 'answer');
+    return { id, status, code, why };
   }
 
   /** SIGKILL to a worker that has requests under way, if there is one; another takes its place. */
   async killOne(): Promise<Member> {
-    const busy = this.members.filter((member) => [...this.under.values()].includes(member));
+    const busy = this.members.filter((member) => member.isBusy);
     const victim = busy[this.killed % busy.length] ?? this.members[0];
     this.members.splice(this.members.indexOf(victim), 1);
     this.killed++;
@@ -180,11 +165,9 @@ export class Fleet implements AsyncDisposable {
     const { store, onStoreError } = this.scenario;
     const member = await this.crew.join({ store, onStoreError, manager: this.options() } satisfies Role);
     const worker = this.taken++;
-    member.listen((news) => {
-      if (news.is !== 'event') return;
-      const { name, event } = news;
+    member.onEvent = ({ name, event }) => {
       this.told.push({ at: performance.now(), worker, name, event: event as Record<string, unknown> });
-    });
+    };
     this.members.push(member);
     return member;
   }
@@ -218,7 +201,7 @@ export class Fleet implements AsyncDisposable {
     const { width = 6, sticky, concurrency } = this.scenario;
     const session = sticky ? `worker${this.taken}x${this.members.indexOf(member)}` : undefined;
     for (let i = 0; i < width; i++) {
-      const host = concurrency !== undefined && i % 2 === 1 ? 'b.test' : 'a.test';
+      const host = concurrency !== undefined && i % 3 === 2 ? 'b.test' : 'a.test';
       const loop = this.work(member, host, session).finally(() => this.loops.delete(loop));
       this.loops.add(loop);
     }
@@ -232,10 +215,10 @@ export class Fleet implements AsyncDisposable {
         return;
       }
       this.requests++;
-      this.under.set(id, member);
+      this.under.add(id);
       try {
         const order = { do: 'fetch', id, url: `http://${host}/${id}`, session } as const;
-        const { status, code, why } = (await this.ask(member, order, 'answer')) as Extract<News, { is: 'answer' }>;
+        const { status, code, why } = await member.ask(order, 'answer');
         this.ends.push({ id, status, code, why });
       } catch (error) {
         // Its pages are for the others.
@@ -255,8 +238,6 @@ export class Fleet implements AsyncDisposable {
     await this.done();
   }
 }
-
-class Gone extends Error {}
 
 /** What holds in every scenario; `explained`: what pages may end with besides 200. */
 export function expectPromises(fleet: Fleet, scenario: Scenario, explained: readonly string[] = []): void {

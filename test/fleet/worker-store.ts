@@ -1,4 +1,9 @@
-import type { Store } from 'paceline';
+import { Cluster, Redis } from 'ioredis';
+import { type Store, systemClock } from 'paceline';
+import { RedisBackend } from '../../src/store/redis/redis-backend.ts';
+import { resolveFailureOptions } from '../../src/store/shared/failure-options.ts';
+import { Guard } from '../../src/store/shared/guard.ts';
+import { SharedStore } from '../../src/store/shared/shared-store.ts';
 import type { Role } from './protocol.ts';
 
 interface OpenedStore {
@@ -8,7 +13,23 @@ interface OpenedStore {
 }
 
 /** Connects a worker to the state that it shares; resolves once that answers. */
-export async function openStore({ store: place }: Role): Promise<OpenedStore> {
+export async function openStore({ store: place, onStoreError }: Role): Promise<OpenedStore> {
   if (place.kind === 'memory') return { close: async () => {} };
-  throw new Error(`no ${place.kind} yet`);
+  if (place.kind === 'sqlite') throw new Error('no sqlite yet');
+  const client =
+    place.kind === 'redis'
+      ? new Redis(place.port)
+      : new Cluster(place.ports.map((port) => ({ host: '127.0.0.1', port })));
+  client.on('error', () => {});
+  await client.ping();
+  const options = resolveFailureOptions({ ...(onStoreError && { onStoreError }) });
+  const guard = new Guard(new RedisBackend(client as Redis), systemClock, Math.random, options);
+  const store = new SharedStore(guard);
+  return {
+    store,
+    async close() {
+      await store.close();
+      client.disconnect();
+    },
+  };
 }
