@@ -231,6 +231,22 @@ describe("a worker by itself ('local')", () => {
     await store.close();
   });
 
+  it('tells what it spent of a rate over all egresses, too', async () => {
+    const at = world();
+    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
+    const rated = { policy: { ...policy, limit: 100, rates: [{ limit: 4, windowMs: 10_000, burst: 4 }] } };
+    await reserve(1, rated).then(({ grants }) => store.cancel(TARGET, grants));
+    at.backend.refuse(new Error('down'));
+    await reserve(1, rated);
+    await at.clock.advance(2 * WINDOW_MS);
+    const own = await reserve(8, rated);
+    await settle(...own.grants);
+    at.backend.refuse(undefined);
+    await at.clock.advance(2000);
+    expect([own.grants.length, (await reserve(8, rated)).grants.length]).toEqual([2, 2]);
+    await store.close();
+  });
+
   it('waits where there is less than one request for each worker', async () => {
     const at = world();
     const { store, reserve } = worker(at, { expectedWorkers: 9 });
