@@ -27,7 +27,16 @@ async function under(weather: Scenario['weather'], more: Partial<Scenario> = {})
     ...{ forMs: 5000, ...more, weather },
   };
   const fleet = await Fleet.run(crew, scenario);
-  console.log(expect.getState().currentTestName, fleet.requests, fleet.sends, fleet.world.overBudget, fleet.sends / (fleet.tookMs / 1000) / fleet.mostPerSecond, fleet.events('store-error').length, fleet.events('store-back').length, fleet.tookMs);
+  console.log(
+    expect.getState().currentTestName,
+    fleet.requests,
+    fleet.sends,
+    fleet.world.overBudget,
+    fleet.sends / (fleet.tookMs / 1000) / fleet.mostPerSecond,
+    fleet.events('store-error').length,
+    fleet.events('store-back').length,
+    fleet.tookMs,
+  );
   expectPromises(fleet, scenario);
   return fleet;
 }
@@ -93,19 +102,23 @@ describe('eight workers whose clocks are off by up to five minutes', () => {
     expect(new Set(fleet.events('store-back').map(({ worker }) => worker)).size).toBe(8);
   }, 60_000);
 
-  it.each(['wait', 'fail'] as const)("Redis frozen for a while, with onStoreError: '%s'", async (onStoreError) => {
-    let [from, to] = [0, 0];
-    const fleet = await under(
-      async () => {
-        await sleep(1000);
-        redis.freeze();
-        from = performance.now();
-        await sleep(2500);
-        to = performance.now();
-        redis.thaw();
-      },
-      { onStoreError },
-    );
-    expect(fleet.world.arrivals.filter(({ at }) => at > from + 500 && at < to)).toEqual([]);
-  }, 60_000);
+  it.each(['wait', 'fail'] as const)(
+    "Redis frozen for a while, with onStoreError: '%s'",
+    async (onStoreError) => {
+      let [from, to] = [0, 0];
+      const fleet = await under(
+        async () => {
+          await sleep(1000);
+          redis.freeze();
+          from = performance.now();
+          await sleep(2500);
+          to = performance.now();
+          redis.thaw();
+        },
+        { onStoreError },
+      );
+      expect(fleet.world.arrivals.filter(({ at }) => at > from + 500 && at < to)).toEqual([]);
+    },
+    60_000,
+  );
 });
