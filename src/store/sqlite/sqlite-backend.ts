@@ -1,5 +1,6 @@
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
-import { ClosedError, StoreError } from '../../errors.ts';
+import { ClosedError } from '../../errors.ts';
+import { BackendError } from '../shared/failure.ts';
 import type { Backend, Batch, BatchAnswer } from '../shared/steps.ts';
 import { takeBatch } from '../shared/take.ts';
 import type { Awaitable } from '../store.ts';
@@ -141,8 +142,9 @@ export class SqliteBackend implements Backend {
     const late = this.waiting.filter(({ until }) => until <= now);
     if (late.length === 0) return;
     this.waiting = this.waiting.filter(({ until }) => until > now);
-    const failure = new StoreError(
+    const failure = new BackendError(
       `${this.path} has been locked by other processes for ${this.busyMs} ms: it is for paceline only, and on a disk that keeps up`,
+      true,
     );
     for (const { reject } of late) reject(failure);
   }
