@@ -266,6 +266,55 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     expect(new Set(fewer.grants.map(([, key]) => key)).size).toBe(300);
   });
 
+  it('looks past those that are full by now where egresses are many', () => {
+    const many = Array.from({ length: 600 }, (_, i) => route(i));
+    const all = ask({ count: 600, offers: many }, { ...POLICY, limit: 1 });
+    expect(all.grants.length).toBe(600);
+    take([{ do: 'cancel', permits: Array.from({ length: 600 }, (_, i) => `call${calls}.${i}`) }]);
+    // Half of them have one in flight, of two; the others have been used since, and have cooled.
+    const held = ask({ count: 300 });
+    clock.advanceSync(10);
+    const used = ask({ count: 300 });
+    const keys = new Set(used.grants.map(([, key]) => key));
+    expect([keys.size, held.grants.some(([, key]) => keys.has(key))]).toEqual([300, false]);
+    settle(Array.from({ length: 300 }, (_, i) => report(`call${calls}.${i}`)));
+    clock.advanceSync(100);
+    const fewer = ask({ count: 600 }, { ...POLICY, limit: 1 });
+    expect(fewer.grants.length).toBe(300);
+    expect(fewer.grants.every(([, key]) => keys.has(key))).toBe(true);
+    take([{ do: 'cancel', permits: Array.from({ length: 300 }, (_, i) => `call${calls}.${i}`) }]);
+    expect(ask({ count: 300, cost: 2 }, { ...POLICY, limit: 2 }).grants.every(([, key]) => keys.has(key))).toBe(true);
+  });
+
+  it('keeps what it knows of the quota of an egress that no route leads to', () => {
+    ask({ offers: [route(1)] });
+    const quota = { spacingMs: 40, forMs: 1000, exhausted: false, account: false };
+    settle([report(`call${calls}.0`, { quota })]);
+    take([{ do: 'drop', routes: [{ id: 'r1', pool: 'pool', egress: 'e1' }] }]);
+    clock.advanceSync(200);
+    for (let i = 0; i < 4; i++) ask();
+    const { grants } = ask({ count: 2, pin: route(1), horizonMs: 100 });
+    expect(grants.map(([, , startInMs]) => startInMs)).toEqual([0, 40]);
+    settle([report(`call${calls}.0`), report(`call${calls}.1`)]);
+    clock.advanceSync(1000);
+    for (let i = 0; i < 4; i++) ask();
+    expect(inspect().egresses).toEqual([]);
+  });
+
+  it('does not take a route on trial for one that can stand in', () => {
+    const policy = { ...POLICY, limit: 100, health: { ...HEALTH, minSamples: 2 } };
+    ask({ count: 3, offers: [route(1), route(2, { trial: true })] }, { ...policy, limit: 2 });
+    const permits = [0, 1, 2].map((n) => `call${calls}.${n}`);
+    const blocked = (n: number) => report(permits[n], { outcome: 'blocked' });
+    expect(settle([blocked(0), blocked(1)], policy)).toEqual([]);
+    settle([report(permits[2])], policy);
+    clock.advanceSync(100);
+    const { grants } = ask({ pin: route(1) }, policy);
+    expect(grants.length).toBe(1);
+    expect(settle([report(`call${calls}.0`, { outcome: 'blocked' })], policy)).toMatchObject([{ kind: 'ejected' }]);
+    expect(ask({ pin: route(1) }, policy)).toMatchObject({ grants: [], limiting: 'health' });
+  });
+
   it('ejects no more than the share where egresses are many', () => {
     const policy = { ...POLICY, limit: 100, health: { ...HEALTH, minSamples: 2, maxEjectedShare: 0.01 } };
     const many = Array.from({ length: 600 }, (_, i) => route(i));
