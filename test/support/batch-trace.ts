@@ -236,7 +236,9 @@ export async function runBatches(
         };
       case 'bind': {
         const told = routeOf(drawn.route);
-        return { do: 'bind', permit: permitOf(drawn.permit), egress: EXITS[drawn.exit] ?? told.egress, route: told };
+        // An exit has one weight whoever tells of it first.
+        const exit = EXITS[drawn.exit] ?? (told.weight === 1 ? told.egress : EXITS[0]);
+        return { do: 'bind', permit: permitOf(drawn.permit), egress: exit, route: told };
       }
       case 'cancel':
         return { do: 'cancel', permits: drawn.permits.map(permitOf) };
