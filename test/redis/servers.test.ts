@@ -58,7 +58,10 @@ describe.skipIf(isMissing('redis-server'))('a redis-server of the tests', () => 
     await using server = await startRedis();
     await server.client().set('key', 'kept');
     server.freeze();
+    const began = performance.now();
     await server.restart({ keep: true });
+    // By SIGTERM: SIGKILL would follow only after 3 s.
+    expect(performance.now() - began).toBeLessThan(3000);
     expect(await server.client().get('key')).toBe('kept');
   });
 

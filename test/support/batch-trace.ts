@@ -71,9 +71,7 @@ const report = fc.record({
   trial: often(false, fc.constant(true)),
   outcome: often<Outcome | undefined>('ok', fc.constantFrom(...OUTCOMES), fc.constant(undefined)),
   retryAfterMs: seldom(ms(200)),
-  quota: seldom(
-    fc.record({ spacingMs: ms(40), forMs: ms(150), exhausted: fc.boolean(), account: fc.boolean() }),
-  ),
+  quota: seldom(fc.record({ spacingMs: ms(40), forMs: ms(150), exhausted: fc.boolean(), account: fc.boolean() })),
   graceMs: often(0, ms(30)),
   end: often(true, fc.constant(false)),
   random: fc.tuple(random, random),
@@ -127,7 +125,14 @@ const policy: fc.Arbitrary<StepPolicy> = fc
     spacingMs: often(0, fc.constant(7)),
     account: often<boolean | undefined>(undefined, often<boolean | undefined>(undefined, fc.constant(true))),
     concurrency: often<number | undefined>(undefined, fc.constant(6)),
-    rates: often<StepPolicy['rates']>([], fc.constant([[12, 100, 4]] as const), fc.constant([[12, 100, 4], [5, 70, 1]] as const)),
+    rates: often<StepPolicy['rates']>(
+      [],
+      fc.constant([[12, 100, 4]] as const),
+      fc.constant([
+        [12, 100, 4],
+        [5, 70, 1],
+      ] as const),
+    ),
     share: fc.constantFrom(0, 0.3, 0.5, 1),
     breaker: fc.boolean(),
     adapts: fc.boolean(),
@@ -207,7 +212,8 @@ export async function runBatches(
   /** Of each permit: its route, which a bind tells of. */
   const own = new Map<string, Partial<StepRoute>>();
   const permits: string[] = [];
-  const permitOf = (n: number): string => (permits.length === 0 || n % 20 === 0 ? 'nobody' : permits[n % permits.length]);
+  const permitOf = (n: number): string =>
+    permits.length === 0 || n % 20 === 0 ? 'nobody' : permits[n % permits.length];
 
   const routeOf = (drawn: DrawnRoute): StepRoute => {
     const made = plainRoute(drawn);
@@ -284,7 +290,12 @@ export async function runBatches(
   if (ill) {
     const names = [...EXITS, ...POOLS.flatMap((pool) => Array.from({ length: 6 }, (_, i) => `${pool}/${i}`))];
     const kept = names.map((egress, i) => ({ id: `kept${i}`, egress, cost: 1, keepMs: 1e9 }));
-    await take({ target, policy: of(policies[0]), seen: { ...seen, agoMs: 0 }, steps: [{ do: 'import', permits: kept }] });
+    await take({
+      target,
+      policy: of(policies[0]),
+      seen: { ...seen, agoMs: 0 },
+      steps: [{ do: 'import', permits: kept }],
+    });
   }
   for (const { policy: n, waitMs, steps } of batches) {
     time.now = Math.max(0, time.now + waitMs);

@@ -12,7 +12,7 @@ export interface RedisServerOptions {
   readonly replicaOf?: RedisServer;
   /** Writes what it does to a file, before it answers: what was answered survives the process, also a SIGKILL. @default true */
   readonly appendonly?: boolean;
-  /** More lines for its `redis.conf`: `maxmemory 2mb`. */
+  /** More lines for its `redis.conf`: `maxmemory 2mb`. No `logfile`: its log on stdout tells when it is ready. */
   readonly config?: readonly string[];
 }
 

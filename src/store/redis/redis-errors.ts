@@ -1,4 +1,5 @@
 import { StoreError } from '../../errors.ts';
+import { BackendError } from '../shared/failure.ts';
 
 // What a Redis, or the client, can answer in the place of a decision: what it means, and what to do about it.
 
@@ -93,13 +94,6 @@ const PROBLEMS: readonly Problem[] = [
   },
 ];
 
-const transient = new WeakSet<Error>();
-
-/** Whether it may pass by itself, so that asking again later makes sense; else somebody has to mend something. */
-export function isTransient(error: unknown): boolean {
-  return error instanceof Error && transient.has(error);
-}
-
 export function isNoScript(error: unknown): boolean {
   return /\bNOSCRIPT\b/.test(messageOf(error));
 }
@@ -114,9 +108,7 @@ export function redisError(cause: unknown): StoreError {
   const problem = PROBLEMS.find(({ when }) => when.test(message));
   const what = problem?.what ?? 'Redis could not take the steps';
   const words = problem === PROBLEMS[0] ? '' : ` (${firstLine(message)})`;
-  const error = new StoreError(`${what}${words}`, { cause });
-  if (problem === undefined || problem.transient) transient.add(error);
-  return error;
+  return new BackendError(`${what}${words}`, problem?.transient ?? true, { cause: shown(cause) });
 }
 
 /** With what ioredis tells in other places: the code of a socket's error, the last error of a node. */
@@ -131,4 +123,10 @@ function messageOf(error: unknown): string {
 function firstLine(message: string): string {
   const line = message.split('\n', 1)[0];
   return line.length > 200 ? `${line.slice(0, 197)}...` : line;
+}
+
+/** The client puts the command into its errors; that of a login has the password in it. */
+function shown(cause: unknown): unknown {
+  const { command, message } = (cause ?? {}) as { command?: { name?: unknown }; message?: unknown };
+  return command === undefined || /^eval(sha)?$/i.test(String(command.name)) ? cause : new Error(String(message));
 }

@@ -16,7 +16,11 @@ export function ratesNextAt({ gate, policy, now }: Decision, { applies, cost }: 
 }
 
 /** A request that leaves at `start` spends of them. Returns the marks to give it back by. */
-export function spendRates({ gate, policy }: Decision, { applies, cost }: ReserveStep, start: number): number[] {
+export function spendRates(
+  { gate, policy }: Decision,
+  { applies, cost }: Pick<ReserveStep, 'applies' | 'cost'>,
+  start: number,
+): number[] {
   const { tats, spentAts, refunds } = gate;
   const marks: number[] = [];
   for (let i = 0; i < policy.rates.length; i++) {

@@ -1,7 +1,7 @@
 import { CLOSED } from '../../limits/breaker-core.ts';
 import { egressFor, rekey } from './egress.ts';
 import { gateDone, quietFrom } from './gate.ts';
-import { giveBackRates } from './gate-rates.ts';
+import { giveBackRates, spendRates } from './gate-rates.ts';
 import { releaseHealth } from './health.ts';
 import { type Decision, NEVER, type PermitRow } from './rows.ts';
 import { coolSlots, forceSlots, giveBackAccount, giveBackSlots, stampSlots } from './slots-taken.ts';
@@ -62,6 +62,8 @@ export function takeOver(at: Decision, { permits }: ImportStep): void {
   for (const { id, egress, cost, cooledForMs, keepMs } of permits) {
     if (rows.permit(id) !== undefined) continue;
     const row = egressFor(at, egress, 1);
+    // Which of them counted for it is not known: all did.
+    spendRates(at, { cost }, now - (cooledForMs ?? 0));
     const permit: PermitRow = {
       egress,
       pool: '',
