@@ -224,8 +224,7 @@ export async function runBatches(
     switch (drawn.do) {
       case 'reserve': {
         const { again, pool, pin, offers, ...rest } = drawn;
-        // Not one whose first permit may be over while others are not.
-        if (again && last?.count === 1 && asked.has(last.id)) return last;
+        if (again && last !== undefined && asked.has(last.id)) return last;
         last = {
           ...rest,
           id: `r${++calls}`,
@@ -244,7 +243,8 @@ export async function runBatches(
         };
       case 'bind': {
         const permit = permitOf(drawn.permit);
-        const told = { ...routeOf(drawn.route), ...own.get(permit) };
+        // A route is on trial from the start or never.
+        const told = { ...routeOf(drawn.route), ...own.get(permit), trial: false };
         return { do: 'bind', permit, egress: EXITS[drawn.exit] ?? told.egress, route: told };
       }
       case 'cancel':

@@ -98,8 +98,6 @@ local function writePermits()
   bulk('ZREM', UNTIL, over)
   bulk('HSET', PERMITS, puts)
   bulk('ZADD', UNTIL, till)
-  -- A call that is asked again after its first permit is over takes the names of the others anew.
-  if #puts > 0 then active = call('HLEN', PERMITS) end
 end
 
 -- Its slots begin to cool.

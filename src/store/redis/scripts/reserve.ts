@@ -21,12 +21,9 @@ end
 
 -- The answer to a call that was answered before, as far as its permits are still there.
 local function again(step)
-  local ids = {}
-  for i = 1, step.count do ids[i] = step.id .. '.' .. (i - 1) end
-  readPermits(ids)
   local grants = {}
   for i = 1, step.count do
-    local p = permit(ids[i])
+    local p = permit(step.names[i])
     if p and not p.cooled and p.route ~= '' then
       local e = egressFor(p.egress, 1)
       local route, pin = e.routes[p.pool], step.pin
@@ -47,7 +44,11 @@ local function again(step)
 end
 
 function reserve(step)
-  if permit(step.id .. '.0') then return again(step) end
+  local names = step.names
+  for i = 1, #names do
+    -- It was taken before; its first permits may be over since.
+    if permits[names[i]] or (#granted > 0 and permit(names[i])) then return again(step) end
+  end
   local most = follow()
   local units, count, pin, pool = step.cost, step.count, step.pin, step.pool
   -- What has come down below what one request takes is spent on it whole.
@@ -78,7 +79,7 @@ function reserve(step)
   local markFormat = '<' .. rep('d', #rates)
   local marked = pack(markFormat, unpack(marks))
 
-  local id, random, offers = step.id .. '.', step.random, step.offers
+  local random, offers = step.random, step.offers
   local offered, wants = 0, false
   local patient, horizon = now + step.patienceMs, now + step.horizonMs
   local deadlineMs, apart = step.deadlineMs, P.spacingMs
@@ -176,7 +177,7 @@ function reserve(step)
     if nRates > 0 then marked = pack(markFormat, unpack(marks)) end
     local ticket = 0
     if circuit and K then ticket = circuitPass(start) end
-    local name = id .. n
+    local name = names[n + 1]
     if H then passHealth(e, name, start) end
     rekey(e)
 
