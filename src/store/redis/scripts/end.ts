@@ -53,7 +53,7 @@ for i = 1, #steps do
     for k = 1, #step.permits do
       local p = permit(step.permits[k])
       if p and p.cooled then
-        local till = max(now + step.keepMs, p.till or tonumber(call('ZSCORE', UNTIL, p.id) or 0))
+        local till = max(now + step.keepMs, p.till or (call('ZSCORE', UNTIL, p.id) or 0) / 1000)
         quietFrom(till)
         keep(p, '\1', till)
       end

@@ -110,13 +110,13 @@ function reserve(step)
       usable = usableAt(e, cost)
     else
       -- The egress to use next, a new one when no known route is usable soon enough and the pool offers one.
+      local soonest
       while true do
-        local soonest
         if cost > 1 then
           route, soonest = soonestFor(pool, cost)
         else
           lane = lanes[pool] or openLane(pool)
-          route, soonest, usable = top(lane, allowed - n)
+          route, soonest = top(lane, allowed - n)
         end
         if soonest <= patient then break end
         if offered == #offers then
@@ -130,7 +130,7 @@ function reserve(step)
         end
       end
       e = route and route.e
-      if not e then usable = huge elseif cost > 1 or usable == huge then usable = usableAt(e, cost) end
+      usable = soonest
     end
     if usable > horizon then
       limiting = 'budget'
@@ -189,7 +189,7 @@ function reserve(step)
     granted[g + 1] = name
     granted[g + 2] = pack('<BI4I4i4ddddHc0Hc0Hc0B', owned, cost, units, ticket, start, deadline, spacing, before,
       #e.key, e.key, #pool, pool, #told, told, #rates) .. marked
-    ends[g + 1], ends[g + 2] = deadline, name
+    ends[g + 1], ends[g + 2] = micros(deadline), name
     active = active + 1
 
     local tail
