@@ -64,7 +64,15 @@ describe.each(shared)('eight workers on one $name', ({ name, place }) => {
     const fleet = await Fleet.run(crew, scenario);
     expectPromises(fleet, scenario);
     const share = fleet.sends / (fleet.tookMs / 1000) / fleet.mostPerSecond;
-    console.log(name, 'calm', fleet.requests, fleet.sends, share, fleet.world.sessions, fleet.world.gateway.stats().connects);
+    console.log(
+      name,
+      'calm',
+      fleet.requests,
+      fleet.sends,
+      share,
+      fleet.world.sessions,
+      fleet.world.gateway.stats().connects,
+    );
     expect(share).toBeGreaterThan(0.5);
     expect(fleet.world.target.ips().length).toBe(6);
   }, 60_000);
@@ -78,7 +86,15 @@ describe.each(shared)('eight workers on one $name', ({ name, place }) => {
     expectPromises(fleet, scenario);
     expect(fleet.killed).toBe(5);
     const share = fleet.sends / (fleet.tookMs / 1000) / fleet.mostPerSecond;
-    console.log(name, 'killed', fleet.requests, fleet.sends, share, fleet.world.sessions, fleet.world.gateway.stats().connects);
+    console.log(
+      name,
+      'killed',
+      fleet.requests,
+      fleet.sends,
+      share,
+      fleet.world.sessions,
+      fleet.world.gateway.stats().connects,
+    );
     expect(share).toBeGreaterThan(0.25);
   }, 60_000);
 

@@ -31,12 +31,7 @@ export class World implements AsyncDisposable {
   private readonly budget: WorldOptions['budget'];
   private readonly spans: { readonly host: string; readonly from: number; to: number }[];
 
-  private constructor(
-    budget: WorldOptions['budget'],
-    target: MockTarget,
-    gateway: MockGateway,
-    spans: World['spans'],
-  ) {
+  private constructor(budget: WorldOptions['budget'], target: MockTarget, gateway: MockGateway, spans: World['spans']) {
     this.budget = budget;
     this.target = target;
     this.gateway = gateway;
