@@ -43,7 +43,7 @@ export interface RedisStoreOptions extends FailureOptions {
  */
 export function redisStore(redis: RedisClient, options: RedisStoreOptions = {}): SharedStore {
   knownOnly('redisStore', options, [...FAILURE_OPTIONS, 'prefix', 'clock', 'random', 'now']);
-  hasMethods('redis', redis, ['evalsha', 'eval']);
+  hasMethods('redis', redis ?? null, ['evalsha', 'eval']);
   const { clock = systemClock, random = Math.random, prefix, now } = options;
   const guard = new Guard(new RedisBackend(redis, { prefix, now }), clock, random, resolveFailureOptions(options));
   return new SharedStore(guard, { clock, random });

@@ -240,6 +240,21 @@ describe("a worker by itself ('local')", () => {
     await store.close();
   });
 
+  it('does not stop for looking whether the store is back, which may take as long as a deadline', async () => {
+    const at = world();
+    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 5000 });
+    at.backend.freeze();
+    await ending(at.clock, reserve(1));
+    await at.clock.advance(WINDOW_MS + 5000);
+    const before = at.clock.now();
+    const { grants } = await reserve(8);
+    await settle(...grants);
+    await at.clock.advance(WINDOW_MS);
+    expect([grants.length, (await reserve(8)).grants.length]).toEqual([4, 4]);
+    expect(at.clock.now() - before).toBe(WINDOW_MS);
+    await store.close();
+  });
+
   it('tells what it sent when the store is back: no burst', async () => {
     const at = world();
     const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });

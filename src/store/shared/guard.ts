@@ -87,17 +87,24 @@ export class Guard implements Taker {
     const { commandTimeoutMs } = options;
     return new Promise((resolve, reject) => {
       let late = false;
+      let answered = false;
       const timer = clock.setTimeout(() => {
-        late = true;
-        reject(new BackendError(`the store did not answer within ${commandTimeoutMs} ms (commandTimeoutMs)`, true));
+        // After a long computation the answer may lie there unread: it is read before a check.
+        setImmediate(() => {
+          if (answered) return;
+          late = true;
+          reject(new BackendError(`the store did not answer within ${commandTimeoutMs} ms (commandTimeoutMs)`, true));
+        });
       }, commandTimeoutMs);
       answer.then(
         (value) => {
+          answered = true;
           clock.clearTimeout(timer);
           if (late) this.tooLate(link, steps);
           else resolve(value);
         },
         (error) => {
+          answered = true;
           clock.clearTimeout(timer);
           reject(error);
         },
@@ -166,8 +173,9 @@ export class Guard implements Taker {
   private async look(): Promise<void> {
     for (const [link, outage] of [...this.outages]) {
       try {
-        const answer = await this.ask(link, outage.homecoming());
-        this.heard(link, answer);
+        // First whether it answers at all, which may take its time; a worker by itself goes on meanwhile.
+        this.heard(link, await this.ask(link, []));
+        this.heard(link, await this.ask(link, outage.homecoming()));
       } catch (error) {
         outage.notYet(StoreError.from(error));
         // Or they are, on another node of a Cluster: the next look begins with them.
