@@ -27,7 +27,7 @@ import type { Store } from './store/store.ts';
 import { type TargetClassifier, targetClassifier } from './target/classifier.ts';
 import { builtinTiers } from './target/tiers.ts';
 import type { TargetRule, TierOptions } from './target/types.ts';
-import { invalid, knownOnly } from './validate.ts';
+import { hasMethods, invalid, knownOnly } from './validate.ts';
 
 export interface ProxyManagerOptions {
   /** Shorthand for one residential pool: a URL template or a function. */
@@ -178,10 +178,4 @@ function checkRules({ targets = [], tiers = {} }: ProxyManagerOptions, pools: Re
     knownOnly(`tiers.${name}`, tier, ['budget', 'poolType']);
     if (tier.budget !== undefined) knownOnly(`tiers.${name}.budget`, tier.budget, ['limit', 'windowMs', 'spacing']);
   }
-}
-
-function hasMethods(option: string, value: unknown, methods: readonly string[]): void {
-  if (value === undefined) return;
-  const complete = methods.every((name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function');
-  if (!complete) throw invalid(option, `an object with ${methods.join(', ')}`, value);
 }

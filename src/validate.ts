@@ -58,3 +58,9 @@ export function knownOnly(option: string, value: unknown, known: readonly string
   const at = option === 'options' ? unknown : `${option}.${unknown}`;
   throw invalid(at, `one of ${known.join(', ')}`, 'an unknown option');
 }
+
+export function hasMethods(option: string, value: unknown, methods: readonly string[]): void {
+  if (value === undefined) return;
+  const complete = methods.every((name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function');
+  if (!complete) throw invalid(option, `an object with ${methods.join(', ')}`, value);
+}

@@ -69,9 +69,9 @@ describe.each(CODINGS)('a body in %s', (coding, encode) => {
 
   it('is decoded no further than that, however much it stands for', () => {
     const bomb = encode(Buffer.concat([Buffer.from(TEXT), Buffer.alloc(coding === 'identity' ? 1000 : 64_000_000)]));
-    const from = performance.now();
+    const from = process.cpuUsage();
     const start = decodedStart([bomb], headers);
-    expect(performance.now() - from).toBeLessThan(500);
+    expect(process.cpuUsage(from).user).toBeLessThan(500_000);
     // Up to some bytes before the part that is too much; of zstd up to the block.
     if (!coding.includes('zstd')) expect(start?.slice(0, 1000)).toBe(TEXT.slice(0, 1000));
     if (/^(?:x-)?gzip$|^deflate/.test(coding)) expect(start).toHaveLength(8192);

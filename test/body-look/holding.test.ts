@@ -304,17 +304,17 @@ describe('broken while it is held', () => {
 describe('a handler that pauses', () => {
   const PIECES = ['one ', 'two ', 'three '];
 
-  /** A held response of three pieces, and no end yet. */
-  async function inPieces(): Promise<Awaited<ReturnType<typeof holding>>> {
+  /** A held response of three pieces, and no end yet; `written` when they have come. */
+  async function inPieces(): Promise<Awaited<ReturnType<typeof holding>> & { readonly written: Promise<void> }> {
     const target = await holding();
-    void (async () => {
+    const written = (async () => {
       await eventually(() => target.responses.length).toBe(1);
       for (const piece of PIECES) {
         target.responses[0].write(piece);
-        await new Promise((resolve) => setTimeout(resolve, 15));
+        await arrived();
       }
     })();
-    return target;
+    return Object.assign(target, { written });
   }
 
   it('at every piece, gets one at a time, and the rest when it asks', async () => {
@@ -325,7 +325,7 @@ describe('a handler that pauses', () => {
     listener.onData = () => listener.controller.pause();
     listener.sent(proxies, target);
     await isHeld(clock, target);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await target.written;
     await clock.advance(1000);
     expect(listener.log).toEqual(['403', 'one ']);
     listener.controller.resume();
@@ -350,7 +350,7 @@ describe('a handler that pauses', () => {
     const listener = new Listener().sent(proxies, target);
     listener.controller.pause();
     await isHeld(clock, target);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await target.written;
     target.responses[0].write('Access Denied'.repeat(1000));
     await eventually(() => settles.length).toBe(1);
     expect(settles).toEqual(['blocked']);
@@ -385,7 +385,7 @@ describe('a handler that pauses', () => {
     listener.onStart = () => listener.controller.pause();
     listener.sent(proxies, target);
     await eventually(() => target.responses.length).toBe(1);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await target.written;
     target.responses[0].end();
     await eventually(() => listener.log.at(-1)).toBe('end');
     expect(listener.log.slice(0, -1).join('')).toBe(`403${PIECES.join('')}`);
@@ -403,7 +403,7 @@ describe('a handler that pauses', () => {
         listener[when] = () => listener.controller.abort(new Error('mine'));
         listener.sent(proxies, target);
         await isHeld(clock, target);
-        await new Promise((resolve) => setTimeout(resolve, 100));
+        await target.written;
         if (ending === 'end') target.responses[0].end();
         else await clock.advance(1000);
         await eventually(() => listener.log.at(-1)).toBe('error: mine');
@@ -424,7 +424,7 @@ describe('a handler that pauses', () => {
       };
       listener.sent(proxies, target);
       await isHeld(clock, target);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await target.written;
       if (ending === 'end') target.responses[0].end();
       else if (ending === 'more') target.responses[0].write('x'.repeat(9000));
       else if (ending === 'reset') target.responses[0].socket?.resetAndDestroy();

@@ -1,5 +1,5 @@
 import type { ProxyManager } from 'paceline';
-import { type MockGateway, type MockTarget, mockGateway, mockTarget } from 'paceline/testing';
+import { type MockGateway, type MockTarget, mockGateway, mockTarget, virtualClock } from 'paceline/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { fetchMany, pacedManager } from '../support/paced.ts';
 import { eventually } from '../support/resources.ts';
@@ -54,12 +54,18 @@ describe('exchange(response)', () => {
   });
 
   it('tells the time in the queue', async () => {
+    const clock = virtualClock();
     await using paced = pacedManager({
       targets: [{ match: '127.0.0.1', budget: { limit: 1, windowMs: 120, spacing: 'burst' } }],
+      clock,
     });
-    const [first, second] = await Promise.all([paced.fetch(target.url), paced.fetch(target.url)]);
-    expect(paced.exchange(first)!.waitedMs).toBeLessThan(60);
+    const first = await paced.fetch(target.url);
+    const waiting = paced.fetch(target.url);
+    await clock.advance(121);
+    const second = await waiting;
+    expect(paced.exchange(first)!.waitedMs).toBe(0);
     expect(paced.exchange(second)!.waitedMs).toBeGreaterThanOrEqual(119);
+    expect(paced.exchange(second)!.waitedMs).toBeLessThan(121);
   });
 
   it('knows nothing of other people’s responses', async () => {
@@ -95,17 +101,27 @@ describe('stats()', () => {
 
   it('counts each wait once, whatever the number of attempts', async () => {
     replies = [undefined, { status: 503 }, { status: 503 }];
+    const clock = virtualClock();
     await using paced = pacedManager({
-      targets: [{ match: '127.0.0.1', budget: { limit: 1, windowMs: 100, spacing: 'burst' } }],
+      targets: [{ match: '127.0.0.1', budget: { limit: 1, windowMs: 60_000, spacing: 'burst' } }],
+      clock,
     });
-    const startedAt = performance.now();
-    await fetchMany(paced, target.url, 2, 1);
-    const tookMs = performance.now() - startedAt;
+    const fetching = fetchMany(paced, target.url, 2, 1);
+    for (let waits = 0; waits < 3; waits++) {
+      await eventually(async () => {
+        // Past the pause before another attempt.
+        await clock.advance(1);
+        return (await paced.stats()).waiting;
+      }).toBe(1);
+      await clock.advance(60_000);
+    }
+    await fetching;
+    const tookMs = clock.now();
     const { requests, waitedMs, longestWaitMs } = (await paced.stats()).targets['127.0.0.1'];
     expect(requests).toBe(4);
-    expect(waitedMs).toBeGreaterThan(250);
+    expect(waitedMs).toBeGreaterThan(150_000);
     expect(waitedMs).toBeLessThanOrEqual(tookMs);
-    expect(longestWaitMs).toBeLessThan(150);
+    expect(longestWaitMs).toBeLessThan(60_001);
   });
 
   it('shows who waits and who is under way', async () => {

@@ -1,7 +1,7 @@
 import { createServer, type Socket } from 'node:net';
 import { inspect } from 'node:util';
 import { GatewayError, memoryStore, type Store } from 'paceline';
-import { mockGateway, mockTarget } from 'paceline/testing';
+import { mockGateway, mockTarget, virtualClock } from 'paceline/testing';
 import { describe, expect, it } from 'vitest';
 import { testCert } from '../support/certs.ts';
 import { pacedManager } from '../support/paced.ts';
@@ -64,11 +64,26 @@ describe('a gateway that says 200', () => {
   });
 
   it('and then is silent in the TLS handshake is the way to the target failing, at timeouts.connectMs', async () => {
-    await using gateway = await rawGateway((socket) => socket.write(ACCEPTED));
-    const proxies = pacedManager({ gateway: gateway.url, retry: once, timeouts: { connectMs: 150 } });
-    const start = performance.now();
-    await expect(proxies.fetch('https://shop.test/')).rejects.toMatchObject({ cause: { code: 'ETIMEDOUT' } });
-    expect(performance.now() - start).toBeLessThan(400);
+    let said: number | undefined;
+    await using gateway = await rawGateway((socket) => {
+      socket.once('data', ([first]) => {
+        said = first;
+      });
+      socket.write(ACCEPTED);
+    });
+    const clock = virtualClock();
+    const proxies = pacedManager({ gateway: gateway.url, retry: once, timeouts: { connectMs: 150 }, clock });
+    let ended = false;
+    const fetching = proxies.fetch('https://shop.test/').finally(() => {
+      ended = true;
+    });
+    fetching.catch(() => {});
+    // The first word of TLS.
+    await eventually(() => said).toBe(22);
+    await clock.advance(149);
+    expect(ended).toBe(false);
+    await clock.advance(1);
+    await expect(fetching).rejects.toMatchObject({ cause: { code: 'ETIMEDOUT' } });
     await eventually(() => gateway.open).toBe(0);
     await proxies.close();
   });
@@ -93,10 +108,9 @@ describe('a gateway that says 200', () => {
     });
     for (const url of ['http://shop.test/', 'https://shop.test/']) {
       const before = gateway.asked;
-      const proxies = pacedManager({ gateway: gateway.url, retry: once, store });
-      const start = performance.now();
+      // At once: no limit ends it within the time of a test.
+      const proxies = pacedManager({ gateway: gateway.url, retry: once, store, timeouts: { connectMs: 60_000 } });
       await expect(proxies.fetch(url)).rejects.toThrow();
-      expect(performance.now() - start).toBeLessThan(1000);
       expect(gateway.asked - before).toBe(1);
       await proxies.close();
     }

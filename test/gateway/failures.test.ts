@@ -33,11 +33,14 @@ afterAll(() => Promise.all([targets.http.close(), targets.https.close()]));
 type Scheme = 'http' | 'https';
 type Way = 'http' | 'https' | 'socks5';
 
-const managerFor = (gateway: string, attempts: number = ATTEMPTS) =>
+/** Past the time of any test: what waits for it fails by the test's own. */
+const NEVER_MS = 60_000;
+
+const managerFor = (gateway: string, connectMs: number = CONNECT_MS, attempts: number = ATTEMPTS) =>
   pacedManager({
     gateway,
     retry: { attempts },
-    timeouts: { connectMs: CONNECT_MS },
+    timeouts: { connectMs },
     requestTls: { ca: cert.ca },
     proxyTls: { ca: cert.ca },
   });
@@ -95,9 +98,9 @@ describe.each(WAYS)('a failing %s gateway on the way to an %s target', (way, sch
   });
 
   /** The fault, all through one fetch: what it failed with, and that nothing is left of it. */
-  async function under(fault: Fault): Promise<{ error: unknown; fault: GatewayError; ms: number }> {
+  async function under(fault: Fault, connectMs?: number): Promise<{ error: unknown; fault: GatewayError; ms: number }> {
     gateway.fault({ ...fault, times: Infinity });
-    const proxies = managerFor(gateway.url);
+    const proxies = managerFor(gateway.url, connectMs);
     const start = performance.now();
     const failure = await failureOf(proxies.fetch(url));
     const ms = performance.now() - start;
@@ -155,9 +158,8 @@ describe.each(WAYS)('a failing %s gateway on the way to an %s target', (way, sch
     ['rst', 'unreachable'],
     ['garbage', 'protocol'],
   ])('%s instead of an answer is kind %s, at once', async (kind, expected) => {
-    const { error, fault, ms } = await under({ kind });
+    const { error, fault } = await under({ kind }, NEVER_MS);
     expect(fault.kind).toBe(expected);
-    expect(ms).toBeLessThan(ATTEMPTS * CONNECT_MS);
     expectAttempts(error, gateway.log.length, true);
   });
 
@@ -165,7 +167,8 @@ describe.each(WAYS)('a failing %s gateway on the way to an %s target', (way, sch
     const { error, fault, ms } = await under({ kind: 'silence' });
     expect(fault.kind).toBe('timeout');
     expect(ms).toBeGreaterThan(ATTEMPTS * CONNECT_MS - 20);
-    expect(ms).toBeLessThan(ATTEMPTS * CONNECT_MS + 300);
+    // Neither the default limit, nor one that begins anew.
+    expect(ms).toBeLessThan(5000);
     expectAttempts(error, gateway.log.length, true);
   });
 
@@ -175,15 +178,13 @@ describe.each(WAYS)('a failing %s gateway on the way to an %s target', (way, sch
     ['a reason that is no Error', 'enough', 'enough'],
   ])('an abort while the gateway is silent ends at once, with %s', async (_, reason, expected) => {
     gateway.fault({ kind: 'silence', times: Infinity });
-    const proxies = managerFor(gateway.url);
+    const proxies = managerFor(gateway.url, NEVER_MS);
     const controller = new AbortController();
     const fetching = proxies.fetch(url, { signal: controller.signal });
     fetching.catch(() => {});
     await eventually(() => gateway.log.length).toBe(1);
-    const start = performance.now();
     controller.abort(reason);
     await expect(fetching).rejects.toEqual(typeof expected === 'string' ? expected : expect.objectContaining(expected));
-    expect(performance.now() - start).toBeLessThan(100);
     // Before close: the abort itself lets go of the socket and of the timers.
     await eventually(() => gateway.stats().open).toBe(0);
     expect((await proxies.stats()).pools.default).toMatchObject({ inUse: 0 });
@@ -192,13 +193,13 @@ describe.each(WAYS)('a failing %s gateway on the way to an %s target', (way, sch
 
   it('a forced close while the gateway is silent frees the socket and the timers', async () => {
     gateway.fault({ kind: 'silence', times: Infinity });
-    const proxies = managerFor(gateway.url, 1);
+    const proxies = managerFor(gateway.url, NEVER_MS, 1);
     const fetching = proxies.fetch(url);
     fetching.catch(() => {});
     await eventually(() => gateway.log.length).toBe(1);
     await proxies.close({ force: true });
-    expect(await settledWithin(fetching, 50)).toBe('rejected');
-    await eventually(() => gateway.stats().open, 100).toBe(0);
+    await expect(fetching).rejects.toThrow();
+    await eventually(() => gateway.stats().open).toBe(0);
   });
 
   it.each([502, 407])("a target's own %i is an answer, never the gateway's fault", async (status) => {
@@ -265,13 +266,3 @@ describe.each(WAYS)('a failing %s gateway on the way to an %s target', (way, sch
     await closeClean(proxies, { gateway, target: targets[scheme] });
   });
 });
-
-async function settledWithin(promise: Promise<unknown>, ms: number): Promise<string> {
-  return Promise.race([
-    promise.then(
-      () => 'resolved',
-      () => 'rejected',
-    ),
-    new Promise<string>((resolve) => setTimeout(resolve, ms, 'pending')),
-  ]);
-}

@@ -21,8 +21,15 @@ async function refusing(refusals: number, head: string) {
   return Object.assign(gateway, { asks });
 }
 
-const fetchVia = async (url: string, options: ProxyManagerOptions = {}, init = {}): Promise<unknown> => {
+/** What a fetch comes to; the pauses it makes are added to `pauses`. */
+const fetchVia = async (
+  url: string,
+  options: ProxyManagerOptions = {},
+  init = {},
+  pauses: number[] = [],
+): Promise<unknown> => {
   await using proxies = pacedManager({ gateway: url, ...options });
+  proxies.on('retry', ({ delayMs }) => pauses.push(delayMs));
   return await proxies.fetch('http://shop.test/', init).then(
     ({ status }) => status,
     (error: unknown) => error,
@@ -37,11 +44,11 @@ describe.concurrent("a gateway's own Retry-After", () => {
     ['429 Too Many Requests\r\nretry-after: 1\r\nx-error-description: too many threads', 1000],
   ])('on %j is waited for, once', async (head, ms) => {
     await using gateway = await refusing(1, head);
-    expect(await fetchVia(gateway.url)).toBe(200);
+    const pauses: number[] = [];
+    expect(await fetchVia(gateway.url, {}, {}, pauses)).toBe(200);
+    expect(pauses).toEqual([ms]);
     expect(gateway.asks.length).toBe(2);
-    const gap = gateway.asks[1].at - gateway.asks[0].at;
-    expect(gap).toBeGreaterThanOrEqual(ms - 5);
-    expect(gap).toBeLessThan(ms + 250);
+    expect(gateway.asks[1].at - gateway.asks[0].at).toBeGreaterThanOrEqual(ms - 5);
   });
 
   it('is waited for where a POST was not sent, too', async () => {
@@ -52,9 +59,7 @@ describe.concurrent("a gateway's own Retry-After", () => {
 
   it('beyond retry.maxRetryAfterMs ends it, with the error', async () => {
     await using gateway = await refusing(9, '503 No\r\nretry-after: 61');
-    const start = performance.now();
     const error = await fetchVia(gateway.url, { retry: { maxRetryAfterMs: 60_000 } });
-    expect(performance.now() - start).toBeLessThan(500);
     expect(error).toBeInstanceOf(GatewayError);
     expect(error).toMatchObject({ kind: 'exit-failed', fatal: false, status: 503, retryAfterMs: 61_000 });
     expect(gateway.asks.length).toBe(1);
@@ -68,9 +73,10 @@ describe.concurrent("a gateway's own Retry-After", () => {
 
   it.each(['soon', '-1', '1, 2, x', '\x80\xff'])('that nobody can read (%j) is none', async (value) => {
     await using gateway = await refusing(1, `503 No\r\nretry-after: ${value}`);
-    const start = performance.now();
-    expect(await fetchVia(gateway.url)).toBe(200);
-    expect(performance.now() - start).toBeLessThan(500);
+    const pauses: number[] = [];
+    expect(await fetchVia(gateway.url, {}, {}, pauses)).toBe(200);
+    // No more than the backoff.
+    expect(pauses).toEqual([expect.toSatisfy((ms: number) => ms <= 2)]);
   });
 
   it('is nothing to wait for where the fault is fatal', async () => {
@@ -81,10 +87,8 @@ describe.concurrent("a gateway's own Retry-After", () => {
 
   it('is cut short by an abort', async () => {
     await using gateway = await refusing(9, '429 No\r\nretry-after: 60');
-    const start = performance.now();
     const error = await fetchVia(gateway.url, {}, { signal: AbortSignal.timeout(100) });
     expect(error).toMatchObject({ name: 'TimeoutError' });
-    expect(performance.now() - start).toBeLessThan(1000);
   });
 });
 

@@ -1,6 +1,9 @@
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import type { Grant, Outcome, Policy, QuotaReport, Route } from '../../src/store/store.ts';
+import type { Random } from '../../src/clock.ts';
+import type { MemoryStore } from '../../src/store/memory.ts';
+import type { Grant, Outcome, Policy, QuotaReport, Route, Store } from '../../src/store/store.ts';
+import type { VirtualClock } from '../../src/testing/virtual-clock.ts';
 import { AIMD, BREAKER, HEALTH } from './adapting.ts';
 import { Promises } from './adapting-promises.ts';
 import { atStore, storePolicy, TARGET } from './at-store.ts';
@@ -136,18 +139,26 @@ interface Held {
 }
 
 /** Runs a trace against a memory store, expects that every promise is kept, and returns how often an egress was ejected. */
-export function runAdapting({ policy, routes: drawn, steps }: AdaptingTrace): number {
+export function runAdapting(
+  { policy, routes: drawn, steps }: AdaptingTrace,
+  makeStore?: (clock: VirtualClock, random: Random) => MemoryStore,
+): number {
   const routes: Route[] = drawn.map(({ pool, session, lifeMs }, i) =>
     storeRoute(i + 1, { pool: POOLS[pool], session: session ? 's' : undefined, expiresAt: lifeMs }),
   );
   let jitter = 0;
-  const at = atStore(routes, policy, () => (jitter++ % 4) / 4);
+  const at = atStore(routes, policy, () => (jitter++ % 4) / 4, makeStore);
   const promises = new Promises(policy);
   const ejectedBefore = (egress: string): boolean => promises.outs.has(egress);
   let open: Held[] = [];
 
   const offerOf = (pool: string) => (after: number) =>
     routes.find((one) => one.seq > after && one.pool === pool && !one.closed && one.expiresAt > at.clock.now());
+
+  const close = (route: Route): void => {
+    route.closed = true;
+    (at.store as Store).retired?.(route);
+  };
 
   const lose = (): void => {
     const lost = open.filter(({ deadline }) => deadline <= at.clock.now());
@@ -204,7 +215,7 @@ export function runAdapting({ policy, routes: drawn, steps }: AdaptingTrace): nu
         const egress = step.egress % 2 === 0 ? before : EXITS[step.egress % EXITS.length];
         const { ok, duplicate } = at.store.bind(TARGET, grant, egress);
         // As a pool does with a session that has another's exit.
-        if (duplicate) grant.route.closed = true;
+        if (duplicate) close(grant.route);
         if (ok) {
           expect(grant.egress).toBe(egress);
           if (before !== egress) promises.ended(grant, before);
@@ -227,7 +238,7 @@ export function runAdapting({ policy, routes: drawn, steps }: AdaptingTrace): nu
         at.clock.advanceSync(step.ms);
         break;
       case 'end':
-        routes[step.route % routes.length].closed = true;
+        close(routes[step.route % routes.length]);
     }
     lose();
     at.store.inspect(TARGET); // what is overdue is lost now

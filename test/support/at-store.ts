@@ -35,9 +35,14 @@ export interface AtStore {
   readonly active: number;
 }
 
-export function atStore(routes: readonly Route[], policy: Policy = storePolicy(), random: Random = () => 0): AtStore {
+export function atStore(
+  routes: readonly Route[],
+  policy: Policy = storePolicy(),
+  random: Random = () => 0,
+  makeStore: (clock: VirtualClock, random: Random) => MemoryStore = (clock, random) => new MemoryStore(clock, random),
+): AtStore {
   const clock = virtualClock();
-  const store = new MemoryStore(clock, random);
+  const store = makeStore(clock, random);
   const offer = offerOf(routes, clock);
   const reserve = (count: number, demand: Partial<Demand> = {}, target = TARGET): Reservation =>
     store.reserve(target, {

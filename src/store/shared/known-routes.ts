@@ -4,11 +4,17 @@ import type { StepGrant } from './steps.ts';
 
 const FIRST_LOOK = 256;
 
+/** What a target was told of a route: the key of its pool, and where it leads. What the route itself says may be news from another target. */
+interface Told {
+  readonly pool: string;
+  readonly egresses: Set<string>;
+}
+
 /** The routes that this process and others have told each other of, by the names they go by there. */
 export class KnownRoutes {
   private readonly routes = new Map<string, Route>();
-  /** Where each may be in use: the targets, and the key of its pool. */
-  private readonly told = new WeakMap<Route, Map<Link, string>>();
+  /** The targets that each may be in use at. */
+  private readonly told = new WeakMap<Route, Map<Link, Told>>();
   private lookAt = FIRST_LOOK;
 
   /** The key that the demand's pool is shared by. */
@@ -16,11 +22,15 @@ export class KnownRoutes {
     return ways?.key ?? pool;
   }
 
-  add(link: Link, pool: string, route: Route): void {
+  /** At that target the route leads to `egress`, and no more to `before`. */
+  add(link: Link, pool: string, route: Route, egress: string, before?: string): void {
     this.routes.set(nameOf(pool, route.id), route);
-    const told = this.told.get(route);
-    if (told === undefined) this.told.set(route, new Map([[link, pool]]));
-    else told.set(link, pool);
+    let places = this.told.get(route);
+    if (places === undefined) this.told.set(route, (places = new Map()));
+    let told = places.get(link);
+    if (told === undefined) places.set(link, (told = { pool, egresses: new Set() }));
+    if (before !== undefined) told.egresses.delete(before);
+    told.egresses.add(egress);
   }
 
   /** The route of a permit, as one of this process's own; undefined when it has no use for it. */
@@ -31,21 +41,21 @@ export class KnownRoutes {
     const known = this.routes.get(nameOf(pool, id));
     if (known !== undefined && !known.closed && known.expiresAt > now) {
       if (known.trial && !trial) demand.ways?.named(known, egress);
-      this.told.get(known)?.set(link, pool);
+      this.add(link, pool, known, egress);
       return known;
     }
     const adopted = demand.ways?.adopt(id, session ?? undefined, egress, endsInMs ?? Infinity);
-    if (adopted !== undefined) this.add(link, pool, adopted);
+    if (adopted !== undefined) this.add(link, pool, adopted, egress);
     if (this.routes.size >= this.lookAt) this.forgetEnded(now);
     return adopted;
   }
 
-  /** The route is not used any more. Returns where it may be in use elsewhere: target and pool. */
-  retire(route: Route): Iterable<[Link, string]> {
+  /** The route is not used any more. Returns where it may be in use elsewhere. */
+  retire(route: Route): Iterable<[Link, Told]> {
     const told = this.told.get(route);
     if (told === undefined) return [];
     this.told.delete(route);
-    for (const pool of told.values()) {
+    for (const { pool } of told.values()) {
       const name = nameOf(pool, route.id);
       if (this.routes.get(name) === route) this.routes.delete(name);
     }

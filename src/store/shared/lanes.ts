@@ -108,7 +108,8 @@ export function isOnly(at: Decision, { egress, pool, route }: PermitRow): boolea
   // Sessions can be opened, and an exit that rotates is another one each time.
   if (route === undefined || route.session !== undefined || route.weight !== 1) return false;
   const { rows, now } = at;
-  if (rows.egress(egress)!.routes[pool]?.id !== route.id) return false;
+  const own = rows.egress(egress)!.routes[pool];
+  if (own?.id !== route.id || !isLive(own, now)) return false;
   for (const place of rows.walk(pool)) {
     if (place.egress !== egress && isLive(rows.egress(place.egress)!.routes[pool], now)) return false;
   }

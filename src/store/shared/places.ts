@@ -3,8 +3,8 @@ import type { Awaitable, Demand, Policy, Reservation } from '../store.ts';
 import type { SharedGrant } from './link.ts';
 import type { SharedStore } from './shared-store.ts';
 
-/** No target is called so: a name has no line break. */
-const PREFIX = 'pool\n';
+/** No domain is called so, nor should a rule be. */
+const PREFIX = 'pool@';
 
 /** Whether it is the state of a pool that goes by that name. */
 export function isPools(target: string): boolean {

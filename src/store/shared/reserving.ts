@@ -45,7 +45,7 @@ export class Reserving {
     const before = link.born;
     return andThen(store.taker.take(link, [step]), ([answer]) => {
       const { taken, ...reserved } = answer as ReserveAnswer;
-      for (const offer of offers.slice(0, taken)) store.routes.add(link, this.pool, offer);
+      for (const offer of offers.slice(0, taken)) store.routes.add(link, this.pool, offer, offer.egress);
       // After the state was lost, what was made known to it before is to be offered anew, from the first on.
       if (taken > 0 && link.born === before) link.cursors.set(this.pool, offers[taken - 1].seq);
       const had = this.grants.length;

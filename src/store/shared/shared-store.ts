@@ -82,7 +82,9 @@ export class SharedStore implements Store {
     const pool = held.pool;
     const route = plainRoute(grant.route, pool, this.clock.now());
     // Where it leads is known to all now: also of one that only its holder had asked for.
-    if (grant.route.shared) this.routes.add(link, pool, grant.route);
+    if (route.shared && route.weight === 1 && egress !== held.egress) {
+      this.routes.add(link, pool, grant.route, egress, held.egress);
+    }
     const answer = this.taker.take(link, [{ do: 'bind', permit: held.id, egress, route }]);
     return andThen(answer, ([bound]) => {
       const { ok, retryInMs, duplicate } = bound as BindAnswer;
@@ -141,8 +143,8 @@ export class SharedStore implements Store {
   }
 
   retired(route: Route): void {
-    for (const [link, pool] of this.routes.retire(route)) {
-      const step: Step = { do: 'drop', routes: [{ id: route.id, pool, egress: route.egress }] };
+    for (const [link, { pool, egresses }] of this.routes.retire(route)) {
+      const step: Step = { do: 'drop', routes: [...egresses].map((egress) => ({ id: route.id, pool, egress })) };
       // Should it not arrive, the next one who is given the route finds out by itself.
       void Promise.resolve(this.taker.take(link, [step])).catch(() => {});
     }

@@ -1,0 +1,140 @@
+/** The steps in turn, and what they have changed written down. */
+export const END: string = String.raw`
+-- All permits that the steps are about are read at once.
+local ids = {}
+for i = 1, #steps do
+  local step = steps[i]
+  local kind = step['do']
+  if kind == 'reserve' then
+    ids[#ids + 1] = step.id .. '.0'
+  elseif kind == 'settle' then
+    for k = 1, #step.reports do ids[#ids + 1] = step.reports[k].permit end
+  elseif kind == 'bind' then
+    ids[#ids + 1] = step.permit
+  elseif kind == 'cancel' or kind == 'renew' then
+    for k = 1, #step.permits do ids[#ids + 1] = step.permits[k] end
+  elseif kind == 'import' then
+    for k = 1, #step.permits do ids[#ids + 1] = step.permits[k].id end
+  end
+end
+
+taken = taken + 1
+if setBack then quietFrom(restUntil) end
+local lost = expireLost()
+if lost then return redis.error_reply('WRONGTYPE ' .. UNTIL) end
+if #ids > 0 then readPermits(ids) end
+
+local answers = {}
+for i = 1, #steps do
+  local step = steps[i]
+  local kind = step['do']
+  local answer = 'null'
+  if kind == 'reserve' then
+    answer = reserve(step)
+  elseif kind == 'settle' then
+    answer = settle(step)
+  elseif kind == 'bind' then
+    answer = bind(step)
+  elseif kind == 'inspect' then
+    answer = inspect()
+  elseif kind == 'import' then
+    takeOver(step)
+  elseif kind == 'cancel' then
+    for k = 1, #step.permits do
+      local p = permit(step.permits[k])
+      if p and not p.cooled then cancel(p) end
+    end
+  elseif kind == 'renew' then
+    for k = 1, #step.permits do
+      local p = permit(step.permits[k])
+      if p and p.cooled then
+        local till = max(now + step.keepMs, p.till or tonumber(call('ZSCORE', UNTIL, p.id) or 0))
+        quietFrom(till)
+        keep(p, '\1', till)
+      end
+    end
+  elseif kind == 'drop' then
+    for k = 1, #step.routes do
+      local e = find(step.routes[k].egress)
+      local route = e and e.routes[step.routes[k].pool]
+      if route and route.id == step.routes[k].id then detach(route) end
+    end
+  elseif kind == 'rest' then
+    restUntil = max(restUntil, now + step.forMs)
+    quietFrom(restUntil)
+  end
+  answers[i] = answer
+end
+
+-- Forgets egresses that no route leads to any more, once nothing of them matters: a few at a time, and more than come.
+rekeyStale()
+sweeps = sweeps + 2 * max(0, egressCount - egressesBefore)
+if sweeps > 0 and egressesBefore > 0 then
+  local keys = call('HRANDFIELD', EGRESSES, sweeps)
+  findAll(keys)
+  for i = 1, #keys do
+    local e = cache[keys[i]]
+    if e and not isLed(e) and idle(e) and e.quotaUntil <= now and (not H or healthIdle(e)) then
+      if e.ejection >= OUTSIDE then call('SREM', OUT, e.key) end
+      cache[e.key] = false
+      gone[#gone + 1] = e.key
+      egressCount = egressCount - 1
+    end
+  end
+end
+
+writeLanes()
+local puts = {}
+for i = 1, #dirty do
+  local e = dirty[i]
+  if cache[e.key] == e then
+    local n = #puts
+    puts[n + 1], puts[n + 2] = e.key, encoded(e)
+  end
+end
+if #puts > 0 then bulk('HSET', EGRESSES, puts) end
+if #gone > 0 then
+  local really = {}
+  for i = 1, #gone do
+    if not cache[gone[i]] then really[#really + 1] = gone[i] end
+  end
+  bulk('HDEL', EGRESSES, really)
+end
+writePermits()
+
+-- Every key lives for as long as anything of the target matters, and a minute; that is put off in large steps.
+local matters = max(quietAt, max(restUntil, quotaUntil))
+for i = 1, #tats do matters = max(matters, tats[i]) end
+if circuit and K then matters = max(matters, max(circuit.since, max(failedAt, circuit['until'])) + max(K.windowMs, K.maxOpenMs)) end
+if budget then matters = max(matters, max(budget.cutAt, budget.cleanSince) + 10 * window) end
+if places then matters = max(matters, max(places.cutAt, places.cleanSince) + 10 * window) end
+matters = max(matters, now + window) + 60000
+local renewed = expireAt < matters
+if renewed then expireAt = matters + (matters - now) end
+local left = format('%d', ceil(expireAt - now))
+local function lasts(key) return call('PEXPIRE', key, left) end
+if renewed or (active > 0 and permitsBefore <= #over) then -- the keys are new, or new again
+  lasts(PERMITS)
+  lasts(UNTIL)
+end
+if renewed or egressesBefore == 0 then lasts(EGRESSES) end
+if renewed or outTouched then lasts(OUT) end
+if renewed then
+  local kept = {}
+  for i = 1, #pools do
+    if lasts(LANE .. pools[i]) == 1 then kept[#kept + 1] = pools[i] end
+  end
+  pools = kept
+elseif joined then
+  for pool in pairs(joined) do lasts(LANE .. pool) end
+end
+
+local kept = account and pack('<I4I4I4ddd', account.busy, 1, account.n, account.spaced, account.before,
+  account.limit ~= huge and account.limit or 0) .. ring(account) or nil
+local gate = cmsgpack.pack('P1', born, taken, last, skew, limit ~= huge and limit or 0, window, restUntil, quotaNextAt, quotaSpacing,
+  quotaUntil, active, egressCount, quietAt, expireAt, futile, futileUntil, failedAt, healthPolicy, tats, spentAts, refunds,
+  refused, budget, places, circuit, kept, pools)
+if renewed then call('SET', GATE, gate, 'PX', left) else call('SET', GATE, gate, 'KEEPTTL') end
+return '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[' ..
+  concat(answers, ',') .. ']}'
+`;

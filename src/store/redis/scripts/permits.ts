@@ -1,0 +1,172 @@
+/** The permits that are not over: what each holds, to take it back or to let it cool. */
+export const PERMITS: string = String.raw`
+-- A record: flags, cost, units (of the rates), ticket (of the circuit), start, deadline, spacing, what the spacing was before;
+-- egress, pool, id of the route ('' for none); number of marks, and of each rate the arrival time right after it was spent.
+-- Once its slots cool nothing of that matters any more: then it is the one byte 1.
+local COOLED, SESSION, SINGLE, ACCOUNT = 1, 2, 4, 8 -- flags: the last three: its route has a session; stands for one IP; it holds slots of the account
+local permits = {} -- by id; false for none
+local granted, ends = {}, {} -- to be written: id, record; deadline, id
+local over = {} -- ids to be forgotten
+
+local function decodedPermit(id, raw)
+  local p
+  if raw == '\1' then
+    p = { id = id, cooled = true }
+  else
+    local flags, cost, units, ticket, start, deadline, spacing, before, egress, pool, route, n, at =
+      unpacked('<BI4I4i4ddddHc0Hc0Hc0B', raw)
+    p = {
+      id = id, cooled = false, cost = cost, units = units, ticket = ticket, start = start, deadline = deadline,
+      spacing = spacing, before = before, egress = egress, pool = pool, route = route, session = flags % 4 >= SESSION,
+      single = flags % 8 >= SINGLE, account = flags >= ACCOUNT, n = n, raw = raw, at = at,
+    }
+  end
+  permits[id] = p
+  return p
+end
+
+local function readPermits(asked)
+  local ids, egresses = {}, {}
+  for i = 1, #asked do
+    if permits[asked[i]] == nil then
+      permits[asked[i]] = false
+      ids[#ids + 1] = asked[i]
+    end
+  end
+  for i = 1, #ids, CHUNK do
+    local raws = call('HMGET', PERMITS, unpack(ids, i, min(i + CHUNK - 1, #ids)))
+    for k = 1, #raws do
+      if raws[k] then egresses[#egresses + 1] = decodedPermit(ids[i + k - 1], raws[k]).egress end
+    end
+  end
+  findAll(egresses)
+end
+
+-- The permit, if it is there. One that an earlier step of the batch has made is seldom asked for: it is looked up in what is to be written.
+local function permit(id)
+  local p = permits[id]
+  if p then return p end
+  for i = #granted - 1, 1, -2 do
+    if granted[i] == id and granted[i + 1] then
+      p = decodedPermit(id, granted[i + 1])
+      p.written, p.till = true, ends[i]
+      return p
+    end
+  end
+  return false
+end
+
+local function encodedPermit(p)
+  local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
+  return pack('<BI4I4i4ddddHc0Hc0Hc0B', flags, p.cost, p.units, p.ticket, p.start, p.deadline, p.spacing, p.before,
+    #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route, p.n) .. sub(p.raw, p.at)
+end
+
+local function keep(p, record, till)
+  local n = #granted
+  granted[n + 1], granted[n + 2] = p.id, record
+  ends[n + 1], ends[n + 2] = till, p.id
+  p.written, p.till = true, till
+end
+
+local blanks = false
+
+local function forget(p)
+  permits[p.id] = false
+  over[#over + 1] = p.id
+  active = active - 1
+  if not p.written then return end
+  blanks = true
+  for i = 1, #granted, 2 do
+    if granted[i] == p.id then granted[i + 1] = false end
+  end
+end
+
+local function writePermits()
+  local puts, till = granted, ends
+  if blanks then
+    puts, till = {}, {}
+    for i = 1, #granted, 2 do
+      if granted[i + 1] then
+        local n = #puts
+        puts[n + 1], puts[n + 2] = granted[i], granted[i + 1]
+        till[n + 1], till[n + 2] = ends[i], ends[i + 1]
+      end
+    end
+  end
+  bulk('HDEL', PERMITS, over)
+  bulk('ZREM', UNTIL, over)
+  bulk('HSET', PERMITS, puts)
+  bulk('ZADD', UNTIL, till)
+end
+
+-- Its slots begin to cool.
+local function cool(p, e, at)
+  e.busy = e.busy - p.cost
+  stamp(e, limit, at, p.cost)
+  if p.account and account then
+    account.busy = account.busy - p.cost
+    stamp(account, account.limit, at, p.cost)
+  end
+  quietFrom(at + window)
+end
+
+-- Its slots of that egress are as if they had never been taken; the spacing, too, unless a later one has set its own.
+local function untake(e, p)
+  e.busy = e.busy - p.cost
+  if e.spaced == p.start + p.spacing then e.spaced = p.before end
+end
+
+-- It came to nothing: it says nothing of the target nor of its egress.
+local function forgo(p, e)
+  if done then done(p.ticket, nil, 0) end
+  if H then releaseHealth(e, p.id, p.start) end
+end
+
+-- The target never saw it.
+local function cancel(p)
+  local e = egressFor(p.egress, 1)
+  forget(p)
+  forgo(p, e)
+  local at = p.at
+  for i = 1, min(p.n, #P.rates) do
+    local mark = unpacked('<d', p.raw, at + 8 * (i - 1))
+    if mark ~= NEVER then
+      local rate = P.rates[i]
+      local tat = tats[i]
+      local left = tat - min(p.units * (rate[2] / (rate[1] - rate[3] + 1)), max(0, mark - refunds[i] - spentAts[i]))
+      refunds[i] = refunds[i] + (tat - left)
+      tats[i] = left
+    end
+  end
+  if p.account and account then
+    account.busy = account.busy - p.cost
+    if account.spaced == p.start + p.spacing then account.spaced = account.before end
+  end
+  untake(e, p)
+  rekeyLater(e)
+end
+
+-- Permits never settled: the request may have been sent until the deadline, so the slots cool from there.
+local function expireLost()
+  local ids = try('ZRANGEBYSCORE', UNTIL, '-inf', now, 'LIMIT', 0, CHUNK)
+  if ids.err then return ids end
+  if #ids == 0 then return end
+  readPermits(ids)
+  for i = 1, #ids do
+    local p = permits[ids[i]]
+    if not p then
+      over[#over + 1] = ids[i]
+    else
+      forget(p)
+      if not p.cooled then
+        local e = egressFor(p.egress, 1)
+        cool(p, e, p.deadline)
+        forgo(p, e)
+        thaw(e)
+        rekeyLater(e)
+      end
+    end
+  end
+end
+`;

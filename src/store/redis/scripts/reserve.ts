@@ -1,0 +1,217 @@
+/** Up to so many permits, all limits or none for each. What stays the same for all of them is worked out once. */
+export const RESERVE: string = String.raw`
+local reserve
+local sweeps = 0 -- egresses to be looked at for clean-up
+
+-- The end of a grant as JSON, from the name of its egress on: the same for all permits of one route that start now.
+local function grantTail(id, session, endsAt, trial)
+  return ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' ..
+    (endsAt ~= huge and num(endsAt - now) or 'null') .. ',' .. tostring(trial) .. ']'
+end
+
+local function routeTail(route)
+  if not route.json then route.json = grantTail(route.id, route.session, route.endsAt, route.trial) end
+  return route.json
+end
+
+local function nameOf(e)
+  if not e.json then e.json = text(e.key) end
+  return e.json
+end
+
+-- The answer to a call that was answered before, as far as its permits are still there.
+local function again(step)
+  local ids = {}
+  for i = 1, step.count do ids[i] = step.id .. '.' .. (i - 1) end
+  readPermits(ids)
+  local grants = {}
+  for i = 1, step.count do
+    local p = permit(ids[i])
+    if p and not p.cooled and p.route ~= '' then
+      local e = egressFor(p.egress, 1)
+      local route, pin = e.routes[p.pool], step.pin
+      local tail
+      if route and route.id == p.route then
+        tail = routeTail(route)
+      elseif pin then
+        tail = grantTail(pin.id, pin.session, pin.endsInMs and now + pin.endsInMs or huge, pin.trial)
+      else
+        tail = grantTail(p.route, nil, huge, false)
+      end
+      grants[#grants + 1] = '[' .. (i - 1) .. ',' .. nameOf(e) .. ',' .. num(max(0, p.start - now)) .. tail
+    end
+  end
+  local short = ''
+  if #grants < step.count then short = ',"retryInMs":' .. num(step.horizonMs + 1) .. ',"limiting":"budget"' end
+  return '{"grants":[' .. concat(grants, ',') .. ']' .. short .. ',"taken":0,"wants":false}'
+end
+
+function reserve(step)
+  if permit(step.id .. '.0') then return again(step) end
+  local most = follow()
+  local units, count, pin, pool = step.cost, step.count, step.pin, step.pool
+  -- What has come down below what one request takes is spent on it whole.
+  local cost = min(units, most)
+  sweeps = sweeps + (taken % 4 == 0 and 2 or 0)
+  rekeyStale()
+
+  local allowed, limiting, retryIn, probing = count, nil, huge, nil
+  local room = concurrency() - active
+  if room < allowed then allowed, limiting = max(0, room), 'concurrency' end
+  room = K and circuitRoom() or huge
+  if room < allowed then allowed, limiting = room, 'breaker' end
+
+  -- Of each rate that counts: its place, what it may be ahead, what one permit spends of it, and a hair of its window.
+  local applies, rates = step.applies, P.rates
+  local nRates, rateAt, ahead, spent, hair = 0, {}, {}, {}, {}
+  for i = 1, #rates do
+    if not tats[i] then tats[i], spentAts[i], refunds[i] = NEVER, NEVER, 0 end
+    if not applies or applies[i] ~= false then
+      local rate = rates[i]
+      local each = rate[2] / (rate[1] - rate[3] + 1)
+      nRates = nRates + 1
+      rateAt[nRates], ahead[nRates], spent[nRates], hair[nRates] = i, (rate[3] - units) * each, units * each, 1e-9 * rate[2]
+    end
+  end
+  local marks = {}
+  for i = 1, #rates do marks[i] = NEVER end
+  local markFormat = '<' .. rep('d', #rates)
+  local marked = pack(markFormat, unpack(marks))
+
+  local id, random, offers = step.id .. '.', step.random, step.offers
+  local offered, wants = 0, false
+  local patient, horizon = now + step.patienceMs, now + step.horizonMs
+  local deadlineMs, apart = step.deadlineMs, P.spacingMs
+  local stretch = 1
+  if (P.limit or huge) ~= most then stretch = P.limit / most end
+  local grants, n = {}, 0
+  local flags = account and ACCOUNT or 0
+  local lane
+  while n < allowed do
+    local targetAt = gateOpenAt()
+    local openAt = targetAt
+    if openAt < now then openAt = now end
+    for i = 1, nRates do
+      local at = tats[rateAt[i]] - ahead[i]
+      if at - now > hair[i] and at > openAt then openAt = at end
+    end
+    local ownersAt = NEVER
+    if P.account then ownersAt = slotsAt(account, account.limit, cost) end
+    if openAt > now or ownersAt > horizon then
+      limiting = openAt > max(ownersAt, targetAt) and 'rate' or 'target'
+      retryIn = max(openAt, ownersAt) - now
+      break
+    end
+
+    local route, e, usable
+    if pin then
+      e = egressFor(pin.egress, pin.weight or 0)
+      usable = usableAt(e, cost)
+    else
+      -- The egress to use next, a new one when no known route is usable soon enough and the pool offers one.
+      while true do
+        local soonest
+        if cost > 1 then
+          route, soonest = soonestFor(pool, cost)
+        else
+          lane = lanes[pool] or openLane(pool)
+          route, soonest, usable = top(lane, allowed - n)
+        end
+        if soonest <= patient then break end
+        if offered == #offers then
+          wants = step.more
+          break
+        end
+        offered = offered + 1
+        local offer = offers[offered]
+        if offer.shared and not offer.closed and (not offer.endsInMs or offer.endsInMs > 0) then
+          lead(offer, egressFor(offer.egress, offer.weight or 0))
+        end
+      end
+      e = route and route.e
+      if not e then usable = huge elseif cost > 1 or usable == huge then usable = usableAt(e, cost) end
+    end
+    if usable > horizon then
+      limiting = 'budget'
+      if e then
+        if wellFrom(e) >= usable then limiting = 'health' elseif e.cooldown >= usable then limiting = 'cooldown' end
+      end
+      retryIn = usable - now
+      break
+    end
+    -- It may be booked ahead; first the pool is asked for one that is usable now.
+    if wants then
+      limiting = nil
+      break
+    end
+
+    local start = now
+    if usable > start then start = usable end
+    if ownersAt > start then start = ownersAt end
+    local spacing = 0
+    if e.quotaUntil > start then spacing = max(0, min(e.quotaSpacing * cost, e.quotaUntil - start)) end
+    if apart ~= 0 then spacing = max(spacing, apart * stretch * (1 + 0.04 * (random[n + 1] or 0)) * cost) end
+    local before, till = e.spaced, start + spacing
+    e.busy = e.busy + cost
+    e.spaced = till
+    if account then
+      account.before = account.spaced
+      account.busy = account.busy + cost
+      account.spaced = till
+    end
+    local deadline = start + deadlineMs
+    if deadline + window > quietAt then quietAt = deadline + window end
+    if till > quietAt then quietAt = till end
+
+    if quotaUntil > start then quotaNextAt = start + quotaSpacing * cost end
+    for i = 1, nRates do
+      local at = rateAt[i]
+      local tat = tats[at]
+      if tat < start then tat = start end
+      tat = tat + spent[i]
+      tats[at] = tat
+      if start > spentAts[at] then spentAts[at] = start end
+      marks[at] = tat + refunds[at]
+    end
+    if nRates > 0 then marked = pack(markFormat, unpack(marks)) end
+    local ticket = 0
+    if circuit and K then ticket = circuitPass(start) end
+    local name = id .. n
+    if H then passHealth(e, name, start) end
+    rekey(e)
+
+    local own = route or pin
+    local told, owned = own.id, flags
+    if own.session then owned = owned + SESSION end
+    if own.weight == 1 then owned = owned + SINGLE end
+    local g = #granted
+    granted[g + 1] = name
+    granted[g + 2] = pack('<BI4I4i4ddddHc0Hc0Hc0B', owned, cost, units, ticket, start, deadline, spacing, before,
+      #e.key, e.key, #pool, pool, #told, told, #rates) .. marked
+    ends[g + 1], ends[g + 2] = deadline, name
+    active = active + 1
+
+    local tail
+    if route then
+      tail = route.json or routeTail(route)
+    else
+      tail = grantTail(pin.id, pin.session, pin.endsInMs and now + pin.endsInMs or huge, pin.trial)
+    end
+    n = n + 1
+    grants[n] = '[' .. (n - 1) .. ',' .. nameOf(e) .. ',' .. (start == now and '0' or num(start - now)) .. tail
+  end
+
+  if n == count then
+    limiting, retryIn = nil, huge
+  elseif limiting == 'breaker' then
+    -- Only now: those that were let through are the probes that the others wait for.
+    retryIn, probing = circuitWait(), circuit.phase ~= 1
+  end
+  local answer = '{"grants":[' .. concat(grants, ',') .. ']'
+  if retryIn ~= huge then answer = answer .. ',"retryInMs":' .. num(retryIn) end
+  if limiting then answer = answer .. ',"limiting":"' .. limiting .. '"' end
+  if probing ~= nil then answer = answer .. ',"probing":' .. tostring(probing) end
+  answer = answer .. ',"taken":' .. offered .. ',"wants":' .. tostring(wants) .. '}'
+  return answer
+end
+`;
