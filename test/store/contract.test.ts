@@ -13,6 +13,6 @@ const stores: Record<string, StoreContractOptions['make']> = {
 
 for (const [name, make] of Object.entries(stores)) {
   describe(`the store contract: ${name}`, () => {
-    for (const { name, run } of storeContract({ make })) it(name, run);
+    for (const { name, run } of storeContract({ make, traces: Number(process.env.RUNS ?? 50) })) it(name, run);
   });
 }

@@ -52,7 +52,7 @@ export const binding: Cases = {
     like(await at.egress('10.0.0.1'), before);
     like(await at.egress('pool/2'), { busy: 0, usableInMs: 0 });
     like(await at.target(), { active: 0 });
-    at.close(routes[1]);
+    await at.close(routes[1]);
     // Its share of the rate is there again, and one more there is not.
     like(told(await at.reserve(2)), { granted: 1, limiting: 'rate' });
     // Settling what is gone does nothing.
@@ -105,7 +105,7 @@ export const binding: Cases = {
       const grant = await at.grant({ pin });
       like(await at.bind(grant, '10.0.0.1'), yes);
       pin.egress = '10.0.0.1';
-      if (i === 0) at.close(pin);
+      if (i === 0) await at.close(pin);
     }
     like(await at.egress('10.0.0.1'), { busy: 3 });
   },

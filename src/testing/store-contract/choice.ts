@@ -97,7 +97,7 @@ export const choice: Cases = {
     const at = await stage(proxies(4), one);
     for (const grant of await at.grants(4)) await at.answer(grant);
     await at.pass(200);
-    for (const i of [0, 1, 3]) at.close(at.routes[i]);
+    for (const i of [0, 1, 3]) await at.close(at.routes[i]);
     like(ids((await at.reserve(4)).grants), ['pool/3']);
   },
 
@@ -142,7 +142,7 @@ export const choice: Cases = {
     await at.answer(second);
     await at.refused('budget', 90, { pool: 'two' });
     await at.refused('budget', 90, { pool: 'one' });
-    at.close(routes[0]);
+    await at.close(routes[0]);
     await at.pass(90);
     like(told(await at.reserve(1, { pool: 'one' })), { granted: 0 });
     like(ids(await at.grants(1, { pool: 'two' })), ['two/1']);

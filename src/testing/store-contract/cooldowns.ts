@@ -68,7 +68,7 @@ export const cooldowns: Cases = {
       cooldown(undefined, 900),
     ]);
     like(await at.target(), { restMs: 900 });
-    at.close(at.routes[3]);
+    await at.close(at.routes[3]);
     await at.refused('target', 900);
     await at.pass(899);
     await at.refused('target', 1);

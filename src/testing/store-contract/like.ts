@@ -4,20 +4,12 @@ import assert from 'node:assert/strict';
 const HAIR = 1e-6;
 
 /** Expects the same value; of an object, only the fields that are named. Numbers may differ by a hair. */
-export function like(actual: unknown, expected: unknown, message?: string): void {
-  const shown = shaped(actual, expected);
-  if (message === undefined) assert.deepStrictEqual(shown, expected);
-  else {
-    try {
-      assert.deepStrictEqual(shown, expected);
-    } catch (error) {
-      throw new assert.AssertionError({
-        message: `${message}: ${(error as Error).message}`,
-        actual: shown,
-        expected,
-        operator: 'deepStrictEqual',
-      });
-    }
+export function like(actual: unknown, expected: unknown, what?: string): void {
+  try {
+    assert.deepStrictEqual(shaped(actual, expected), expected);
+  } catch (error) {
+    if (what !== undefined) (error as Error).message = `${what}: ${(error as Error).message}`;
+    throw error;
   }
 }
 

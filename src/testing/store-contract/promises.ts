@@ -77,7 +77,7 @@ async function work(at: Stage, random: Random, steps: number): Promise<Arrivals>
         const egress = EXITS[below(EXITS.length)];
         const { ok, duplicate } = await at.bind(one.grant, egress);
         route.egress = egress;
-        if (duplicate) at.close(route);
+        if (duplicate) await at.close(route);
         if (ok) one.from = now;
         else open = open.filter((other) => other !== one);
       }
@@ -181,7 +181,7 @@ export const promises: Cases = {
     const routes = proxies(2, { egress: '10.0.0.1' });
     const at = await stage(routes.slice(0, 1), { limit: 1 });
     await at.answer(await at.grant());
-    at.close(routes[0]);
+    await at.close(routes[0]);
     for (let i = 0; i < 20; i++) await at.reserve(1);
     await at.pass(60);
     await at.refusedUntil('budget', 40, { pin: routes[1] });

@@ -107,9 +107,11 @@ export class Stage {
   }
 
   /** What the caller does when a route is over. */
-  close(route: Route): void {
+  async close(route: Route): Promise<void> {
     route.closed = true;
     this.store.retired?.(route);
+    // It is told, and not waited for.
+    await this.store.inspect(TARGET);
   }
 
   async target(name: string = TARGET): Promise<TargetSnapshot> {
@@ -143,7 +145,7 @@ export type Cases = Readonly<Record<string, (stage: SetStage) => Promise<void>>>
 export type MakeStore = (tools: { readonly clock: VirtualClock; readonly random: Random }) => Awaitable<Store>;
 
 /** Not zero, which a store may take for "never". */
-const START_MS = 1_000_000;
+export const START_MS = 1_000_000;
 
 /** Calls `use` with a way to set stages, and closes their stores afterwards. */
 export async function onStage<T>(make: MakeStore, use: (stage: SetStage) => Promise<T>): Promise<T> {
