@@ -10,12 +10,17 @@ const TARGETS = ['a.test', 'b.test'];
 const EXITS = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '2001:db8::/64'];
 /** Each moment has a fraction of its own, so that no two times that follow from different ones are the same. */
 const FRACTION_MS = 2 ** -10;
+const INSTANT_MS = 2 ** -20;
 
 /** A permit of the store, and what the memory store gave for it. */
 interface Pair {
   readonly target: number;
   readonly theirs: Grant;
   readonly ours: Grant;
+  /** Past it the permit is lost. */
+  readonly deadline: number;
+  /** It was answered, or cancelled. */
+  over: boolean;
 }
 
 /** Does the same with a store and with a memory store, and expects the same of both, answer by answer. */
@@ -46,7 +51,7 @@ class Duel {
     for (const [i, [waitMs, step]] of steps.entries()) {
       await this.passTo(Math.floor(this.clock.now()) + waitMs + (i + 1) * FRACTION_MS);
       try {
-        await this.take(step);
+        await this.take(step, i + 1);
         await this.inspect();
       } catch (error) {
         (error as Error).message += `\nin step ${i}: ${JSON.stringify(step)}`;
@@ -59,18 +64,18 @@ class Duel {
     if (instant > this.clock.now()) await this.clock.advanceTo(instant);
   }
 
-  private async take(step: Step): Promise<void> {
+  private async take(step: Step, i: number): Promise<void> {
     switch (step.do) {
       case 'reserve': {
         const { target, pool, pin, ...rest } = step;
         const pinned = pin < 0 ? undefined : this.routes[pin % this.routes.length];
         const demand = { ...rest, pool: pinned?.pool ?? pool, pin: pinned };
-        const { retryInMs, grants } = await this.reserve(target, demand);
-        if (grants.length > 0 || retryInMs > 1000 || retryInMs === 0) break;
-        // To the very moment, half of it first.
+        const { retryInMs, grants, limiting } = await this.reserve(target, demand);
+        if (grants.length > 0 || retryInMs > 1000) break;
+        // To the very moment, half of it first. When the target has rested, its egresses may have so until then, too.
         await this.passTo(this.clock.now() + retryInMs / 2);
         await this.reserve(target, demand);
-        await this.passTo(this.clock.now() + retryInMs / 2);
+        await this.passTo(this.clock.now() + retryInMs / 2 + (limiting === 'target' ? i * INSTANT_MS : 0));
         await this.reserve(target, demand);
         break;
       }
@@ -81,6 +86,7 @@ class Duel {
         const expected = this.ours.settle(TARGETS[target], [{ ...step.report, grant: ours }]);
         like(await this.theirs.settle(TARGETS[target], [{ ...step.report, grant: theirs }]), expected, 'verdicts');
         this.used.add(ours.egress);
+        pair.over = true;
         // Now and then it is settled again, or cancelled after all.
         if (step.report.end && step.permit % 4 > 0) this.open = this.open.filter((one) => one !== pair);
         break;
@@ -91,6 +97,7 @@ class Duel {
       case 'cancel': {
         const pair = this.pick(step.permit);
         if (pair === undefined || !this.used.has(pair.ours.egress)) break;
+        pair.over = true;
         this.ours.cancel(TARGETS[pair.target], [pair.ours]);
         await this.theirs.cancel(TARGETS[pair.target], [pair.theirs]);
         break;
@@ -115,7 +122,10 @@ class Duel {
     const theirs = await this.theirs.reserve(TARGETS[target], whole);
     like(granted(theirs), granted(ours), 'permits');
     like(told(theirs), told(ours), 'answer');
-    for (const [i, grant] of ours.grants.entries()) this.open.push({ target, ours: grant, theirs: theirs.grants[i] });
+    for (const [i, grant] of ours.grants.entries()) {
+      const deadline = this.clock.now() + grant.startInMs + demand.deadlineMs;
+      this.open.push({ target, ours: grant, theirs: theirs.grants[i], deadline, over: false });
+    }
     return ours;
   }
 
@@ -127,12 +137,14 @@ class Duel {
     // Exits of its own for each pool: who goes first where two pools share one is open. With health, one for each route.
     const own = this.policies[target].health !== undefined;
     const egress = own && route.weight === 1 ? `exit of ${route.id}` : `${route.pool} ${EXITS[exit % EXITS.length]}`;
-    route.trial = false;
+    // What a permit that is over has found out, a store need not hear.
+    const held = !pair.over && pair.deadline > this.clock.now();
+    if (held) route.trial = false;
     const expected = this.ours.bind(TARGETS[target], ours, egress);
     like(await this.theirs.bind(TARGETS[target], theirs, egress), expected, 'binding');
     like(theirs.egress, ours.egress, 'egress of the permit');
     if (expected.ok) this.used.add(egress);
-    if (route.weight === 1) route.egress = egress;
+    if (held && route.weight === 1) route.egress = egress;
     if (expected.duplicate && !own) await this.close(route);
   }
 

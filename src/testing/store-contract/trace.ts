@@ -123,28 +123,38 @@ export function drawTrace(seed: number, startMs: number): Trace {
       trial: !rotates && !bulk && draw.chance(0.2),
     });
   });
+  // That a route's exit has been named, a store may hear at one target only.
+  const targets = routes.some(({ trial }) => trial) ? 1 : 2;
   const steps = Array.from({ length: 80 }, (): readonly [number, Step] => [
     // Often to the edge of something.
     draw.chance(0.2) ? draw.of(99, 100, 300) : draw.below(draw.of(5, 20, 60)),
-    drawStep(draw, bulk, mayEnd),
+    drawStep(draw, { bulk, mayEnd, mayBook: policy.scope !== 'account', targets }),
   ]);
   return { policy, routes, luck: draw.random(), steps };
 }
 
-function drawStep(draw: Draw, bulk: boolean, mayEnd: boolean): Step {
+interface Bounds {
+  readonly bulk: boolean;
+  readonly mayEnd: boolean;
+  /** An account's bookings may start together, on several egresses. */
+  readonly mayBook: boolean;
+  readonly targets: number;
+}
+
+function drawStep(draw: Draw, { bulk, mayEnd, mayBook, targets }: Bounds): Step {
   const dice = draw.random();
   const permit = draw.below(1000);
   if (dice < 0.5) {
     return {
       do: 'reserve',
-      target: draw.chance(0.85) ? 0 : 1,
+      target: draw.chance(0.85) ? 0 : targets - 1,
       pool: draw.chance(0.75) ? 'sessions' : 'rotating',
       count: bulk ? 1 + draw.below(4) : 1,
       cost: draw.chance(0.2) ? 2 : 1,
       applies: draw.chance(0.2) ? [draw.chance(0.5), draw.chance(0.5)] : undefined,
       pin: draw.chance(0.1) ? draw.below(100) : -1,
       patienceMs: draw.chance(0.2) ? 10 : 0,
-      horizonMs: draw.chance(0.2) ? draw.below(200) : 0,
+      horizonMs: mayBook && draw.chance(0.2) ? draw.below(200) : 0,
       deadlineMs: !bulk && draw.chance(0.15) ? 1 + draw.below(200) : 1_000_000,
     };
   }
