@@ -157,6 +157,15 @@ export const binding: Cases = {
     like(await at.egress('pool/1'), { busy: 0, cooling: 2 });
   },
 
+  'bind: what a lost permit finds out moves nothing: its route can still be closed where it leads': async (stage) => {
+    const at = await stage(sessions(2), { limit: 9 });
+    const lost = await at.grant({ deadlineMs: 50 });
+    await at.pass(60);
+    like(await at.bind(lost, '10.0.0.1'), { ok: false });
+    await at.close(at.routes[0]);
+    like(ids(await at.grants(2)), ['pool/2', 'pool/2']);
+  },
+
   'bind: a permit that was moved is settled where it is': async (stage) => {
     const routes = sessions(1);
     const at = await stage(routes, one);
