@@ -25,7 +25,7 @@ local function decoded(key, raw)
   for i = 4, #r, 6 do
     e.routes[r[i]] = {
       e = e, pool = r[i], id = r[i + 1], session = r[i + 2], endsAt = r[i + 3] or huge, weight = r[i + 4], trial = r[i + 5],
-      key = false, moved = false, json = false,
+      key = false, moved = false, json = false, wire = false,
     }
   end
   cache[key] = e

@@ -6,12 +6,13 @@ for i = 1, #steps do
   local step = steps[i]
   local kind = step['do']
   if kind == 'reserve' then
-    step.names = {}
+    local names, digits, prefix = {}, {}, step.id .. '.'
     for k = 1, step.count do
-      local name = step.id .. '.' .. (k - 1)
-      step.names[k] = name
-      ids[#ids + 1] = name
+      local digit = tostring(k - 1)
+      names[k], digits[k] = prefix .. digit, digit .. ','
+      ids[#ids + 1] = names[k]
     end
+    step.names, step.digits = names, digits
   elseif kind == 'settle' then
     for k = 1, #step.reports do ids[#ids + 1] = step.reports[k].permit end
   elseif kind == 'bind' then
@@ -53,9 +54,9 @@ for i = 1, #steps do
     for k = 1, #step.permits do
       local p = permit(step.permits[k])
       if p and p.cooled then
-        local till = max(now + step.keepMs, p.till or (call('ZSCORE', UNTIL, p.id) or 0) / 1000)
+        local till = max(now + step.keepMs, p.till)
         quietFrom(till)
-        keep(p, '\1', till)
+        keep(p, nil, till)
       end
     end
   elseif kind == 'drop' then

@@ -92,7 +92,7 @@ local function takeOver(step)
         }
         permits[id] = p
         active = active + 1
-        keep(p, cooled and '\1' or encodedPermit(p), till)
+        keep(p, not cooled and encodedPermit(p), till)
       end
       rekeyLater(e)
     end
