@@ -155,7 +155,7 @@ local function ring(e)
   if e.packed > 0 then s = sub(e.raw, e.at, e.at + 8 * e.packed - 1) end
   for i = e.first, e.last, 100 do
     local to = min(i + 99, e.last)
-    s = s .. pack('<' .. rep('d', to - i + 1), unpack(e.tail, i, to))
+    s = s .. pack('<' .. string.rep('d', to - i + 1), unpack(e.tail, i, to))
   end
   return s
 end

@@ -137,10 +137,10 @@ end
 
 local kept = account and pack('<I4I4I4ddd', account.busy, 1, account.n, account.spaced, account.before,
   account.limit ~= huge and account.limit or 0) .. ring(account) or nil
-local gate = cmsgpack.pack('P1', born, taken, last, skew, limit ~= huge and limit or 0, window, restUntil, quotaNextAt, quotaSpacing,
-  quotaUntil, active, egressCount, quietAt, expireAt, futile, futileUntil, failedAt, healthPolicy, tats, spentAts, refunds,
-  refused, budget, places, circuit, kept, pools)
+local gate = gateRecord(kept)
 if renewed then call('SET', GATE, gate, 'PX', left) else call('SET', GATE, gate, 'KEEPTTL') end
 return '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[' ..
   concat(answers, ',') .. ']}'
+end)()
+end)()
 `;

@@ -116,7 +116,9 @@ function syncLanes()
   lanes = {}
 end
 
-local function openLane(pool)
+local openLane, top, soonestFor
+if does.reserve then
+function openLane(pool)
   rekeyStale()
   -- row: what was read of the zset, and how far; the others are those that moved.
   local lane = {
@@ -156,7 +158,7 @@ local function readOn(lane, count)
 end
 
 -- The lane's first route that still lives, and when its egress is usable; nothing when only a settle can tell.
-local function top(lane, count)
+function top(lane, count)
   while true do
     local row, rowKeys, head = lane.row, lane.rowKeys, lane.head
     while head <= lane.tail and row[head].key ~= rowKeys[head] do head = head + 1 end
@@ -187,7 +189,7 @@ local function top(lane, count)
 end
 
 -- For more slots than one the lane's order is only a lower bound: as many are looked at as may be sooner than the best.
-local function soonestFor(pool, cost)
+function soonestFor(pool, cost)
   syncLanes()
   local best, bestAt, rank = nil, huge, 0
   while true do
@@ -211,6 +213,7 @@ local function soonestFor(pool, cost)
     if #names < 64 then return best, bestAt end
     rank = rank + 64
   end
+end
 end
 
 -- Whether a live route leads to the egress; those that have ended are dropped.

@@ -153,7 +153,7 @@ end
 
 -- Permits never settled: the request may have been sent until the deadline, so the slots cool from there.
 local function expireLost()
-  local ids = try('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
+  local ids = redis.pcall('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
   if ids.err then return ids end
   if #ids == 0 then return end
   readPermits(ids)

@@ -2,6 +2,7 @@
 export const RESERVE: string = String.raw`
 local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
+if does.reserve then
 
 -- The end of a grant as JSON, from the name of its egress on: the same for all permits of one route that start now.
 local function grantTail(id, session, endsAt, trial)
@@ -84,7 +85,7 @@ function reserve(step)
   end
   local marks = {}
   for i = 1, #rates do marks[i] = NEVER end
-  local layout = '<BBI4i4I4dddd' .. rep('d', #rates)
+  local layout = '<BBI4i4I4dddd' .. string.rep('d', #rates)
   local pinned -- the same of a route that is not in a lane
   local ending, endingAt -- a deadline, and how it is written
 
@@ -231,5 +232,6 @@ function reserve(step)
   if probing ~= nil then answer = answer .. ',"probing":' .. tostring(probing) end
   answer = answer .. ',"taken":' .. offered .. ',"wants":' .. tostring(wants) .. '}'
   return answer
+end
 end
 `;

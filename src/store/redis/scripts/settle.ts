@@ -1,6 +1,7 @@
 /** How requests ended, and what that says: verdicts.ts over the records. */
 export const SETTLE: string = String.raw`
 local settle
+if does.settle then
 local TARGET -- its name as JSON, when a verdict needs it
 
 local function verdict(verdicts, kind, rest)
@@ -212,5 +213,6 @@ function settle(step)
     end
   end
   return '[' .. concat(verdicts, ',') .. ']'
+end
 end
 `;
