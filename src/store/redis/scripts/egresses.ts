@@ -2,7 +2,7 @@
  * One egress at the target: slots by the slot rule, spacing, cooldown, health. Each record is unpacked once a batch and
  * written once; the stamps of cooling slots, of which there may be thousands, stay packed as long as they are in order.
  */
-export const EGRESSES: string = String.raw`
+export const EGRESSES: string = `
 -- A record: busy, weight (IPs it stands for; 0: no budget of its own), number of stamps, outcomes, ejection (u32 each);
 -- spaced, cooldown (f64 each); the stamps since when slots cool, rising (f64 each); msgpack of
 -- {probe, quota spacing, quota until, then of each route: pool, id, session or false, end or false, weight, trial}.

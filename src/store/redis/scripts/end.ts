@@ -1,5 +1,5 @@
 /** The steps in turn, and what they have changed written down. */
-export const END: string = String.raw`
+export const END: string = `
 -- All permits that the steps are about are read at once.
 local ids = {}
 for i = 1, #steps do

@@ -2,7 +2,7 @@
  * The lanes: by pool, the egresses that its routes lead to, by the time they are usable, of equals by name. During a batch
  * the zset stays as it was; what moves is kept beside it, and written at the end.
  */
-export const LANES: string = String.raw`
+export const LANES: string = `
 local lanes = {} -- by pool: the lane as far as it has been read
 local movedRoutes = {} -- routes whose place is another than in the zset, or that have left it
 local strays = {} -- pool, egress key: members that no route leads to

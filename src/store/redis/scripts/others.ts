@@ -1,5 +1,5 @@
 /** The seldom ones. */
-export const BIND: string = String.raw`
+export const BIND: string = `
 local bind
 if does.bind then
 function bind(step)
@@ -59,7 +59,7 @@ end
 `;
 
 /** Permits that were given elsewhere. They may be more than there are slots: the egress is usable once enough have cooled. */
-export const IMPORT: string = String.raw`
+export const IMPORT: string = `
 local takeOver
 if does.import then
 function takeOver(step)
@@ -107,7 +107,7 @@ end
 `;
 
 /** What there is to see of the target. What would be huge is left out. */
-export const INSPECT: string = String.raw`
+export const INSPECT: string = `
 local inspect
 if does.inspect then
 function inspect()

@@ -1,5 +1,5 @@
 /** The permits that are not over: what each holds, to take it back or to let it cool. */
-export const PERMITS: string = String.raw`
+export const PERMITS: string = `
 -- A record: flags, number of marks, cost, ticket (of the circuit), units (of the rates), start, deadline, spacing, what the
 -- spacing was before, and of each rate the arrival time right after it was spent (the marks); egress, pool, id of the route
 -- ('' for none).

@@ -1,5 +1,5 @@
 /** Up to so many permits, all limits or none for each. What stays the same for all of them is worked out once. */
-export const RESERVE: string = String.raw`
+export const RESERVE: string = `
 local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
 if does.reserve then

@@ -1,5 +1,5 @@
 /** How requests ended, and what that says: verdicts.ts over the records. */
-export const SETTLE: string = String.raw`
+export const SETTLE: string = `
 local settle
 if does.settle then
 local TARGET -- its name as JSON, when a verdict needs it
