@@ -141,6 +141,14 @@ describe('the keys', () => {
     for (const key of keys) expect(await client.pttl(key), key).toBeGreaterThan(60_000);
   });
 
+  it('those that become empty and are made anew in one step expire, too', async () => {
+    await backend.take(batch([reserve('a')]));
+    await backend.take(batch([{ do: 'cancel', permits: ['a.0'] }, reserve('b')]));
+    for (const name of ['permits', 'until']) {
+      expect(await client.pttl(`paceline:{shop.test}:${name}`), name).toBeGreaterThan(60_000);
+    }
+  });
+
   it('what nobody uses is gone in the end, and that is no loss', async () => {
     const { born, steps } = await backend.take(batch([reserve('a')]));
     const left = await client.pttl('paceline:{shop.test}:gate');
