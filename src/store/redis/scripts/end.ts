@@ -69,7 +69,13 @@ for i = 1, #steps do
     restUntil = max(restUntil, now + step.forMs)
     quietFrom(restUntil)
   end
-  answers[i] = answer
+  if i > 1 then answers[#answers + 1] = ',' end
+  if type(answer) == 'table' then
+    local n = #answers
+    for k = 1, #answer do answers[n + k] = answer[k] end
+  else
+    answers[#answers + 1] = answer
+  end
 end
 
 -- Forgets egresses that no route leads to any more, once nothing of them matters: a few at a time, and more than come.
@@ -139,8 +145,9 @@ local kept = account and pack('<I4I4I4ddd', account.busy, 1, account.n, account.
   account.limit ~= huge and account.limit or 0) .. ring(account) or nil
 local gate = gateRecord(kept)
 if renewed then call('SET', GATE, gate, 'PX', left) else call('SET', GATE, gate, 'KEEPTTL') end
-return '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[' ..
-  concat(answers, ',') .. ']}'
+table.insert(answers, 1, '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[')
+answers[#answers + 1] = ']}'
+return concat(answers)
 end)()
 end)()
 `;

@@ -95,7 +95,8 @@ function reserve(step)
   local deadlineMs, apart = step.deadlineMs, P.spacingMs
   local stretch = 1
   if (P.limit or huge) ~= most then stretch = P.limit / most end
-  local grants, n = {}, 0
+  -- In pieces, put together once: Lua hashes every string that it makes, from end to end.
+  local grants, n = { '{"grants":[' }, 0
   local flags = account and ACCOUNT or 0
   local digits = step.digits
   local lane
@@ -214,9 +215,9 @@ function reserve(step)
     ends[g + 1], ends[g + 2] = ending, name
     active = active + 1
     if start == now then
-      grants[n] = '[' .. digits[n] .. nameOf(e) .. ',0' .. grant
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e) .. ',0' .. grant
     else
-      grants[n] = '[' .. digits[n] .. nameOf(e) .. ',' .. num(start - now) .. grant
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e) .. ',' .. num(start - now) .. grant
     end
   end
 
@@ -226,12 +227,13 @@ function reserve(step)
     -- Only now: those that were let through are the probes that the others wait for.
     retryIn, probing = circuitWait(), circuit.phase ~= 1
   end
-  local answer = '{"grants":[' .. concat(grants, ',') .. ']'
+  local answer = ']'
   if retryIn ~= huge then answer = answer .. ',"retryInMs":' .. num(retryIn) end
   if limiting then answer = answer .. ',"limiting":"' .. limiting .. '"' end
   if probing ~= nil then answer = answer .. ',"probing":' .. tostring(probing) end
   answer = answer .. ',"taken":' .. offered .. ',"wants":' .. tostring(wants) .. '}'
-  return answer
+  grants[n + 2] = answer
+  return grants
 end
 end
 `;
