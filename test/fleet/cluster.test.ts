@@ -35,9 +35,9 @@ describe('eight workers on one Redis Cluster', () => {
       let killed: RedisServer | undefined;
       const scenario: Scenario = {
         store: { kind: 'cluster', ports: cluster.nodes.map(({ port }) => port) },
-        ...{ budget: { limit: 8, windowMs: 1000 }, exits: 6, flaky: 0.02, forMs: 7000 },
+        ...{ budget: { limit: 8, windowMs: 1000 }, exits: 6, flaky: 0.02, forMs: 5500 },
         async weather() {
-          await sleep(1500);
+          await sleep(1000);
           ({ killed } = await cluster.failover(await keyWith(part)));
         },
       };
