@@ -58,7 +58,7 @@ describe('what is counted here', () => {
   }, 60_000);
 });
 
-describe.each(shared)('eight workers on one $name', ({ name, place }) => {
+describe.each(shared)('eight workers on one $name', ({ place }) => {
   it('keep to one budget, and use it', async () => {
     const scenario: Scenario = { store: await place(), budget, exits: 6, flaky: 0.02, forMs: 4000 };
     const fleet = await Fleet.run(crew, scenario);

@@ -32,14 +32,6 @@ async function under(
     ...{ forMs: 3500, ...more, weather },
   };
   const fleet = await Fleet.run(crew, scenario);
-  console.log(
-    expect.getState().currentTestName,
-    fleet.endings(),
-    fleet.sends,
-    fleet.world.overBudget,
-    fleet.used,
-    fleet.tookMs,
-  );
   expectPromises(fleet, scenario, explained);
   return fleet;
 }
