@@ -88,7 +88,7 @@ const PROBLEMS: readonly Problem[] = [
     transient: false,
   },
   {
-    when: /Connection is closed|connect E|E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)|Stream isn't writeable|MaxRetriesPerRequest|max retries per request|Command timed out|Socket closed|Connection lost|All sentinels are unreachable|None of startup nodes/i,
+    when: /Connection is closed|The client is (closed|offline)|Client(Closed|Offline)Error|connect E|E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)|Stream isn't writeable|MaxRetriesPerRequest|max retries per request|Command timed out|Socket closed|Connection lost|All sentinels are unreachable|None of startup nodes/i,
     what: 'no connection to Redis',
     transient: true,
   },

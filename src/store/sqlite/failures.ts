@@ -1,4 +1,5 @@
 import { StoreError } from '../../errors.ts';
+import { BackendError } from '../shared/failure.ts';
 
 // Primary result codes of SQLite.
 const BUSY = 5;
@@ -24,6 +25,9 @@ const REMEDY: Readonly<Record<number, string>> = {
   [NOTADB]: 'is no SQLite database: name another file, which is made if it is missing',
 };
 
+/** What does not pass by itself. */
+const LASTING: ReadonlySet<number> = new Set([READONLY, CORRUPT, CANTOPEN, NOTADB]);
+
 /** Whether somebody else is writing just now. */
 export function isBusy(error: unknown): boolean {
   const code = codeOf(error);
@@ -34,10 +38,10 @@ export function isBusy(error: unknown): boolean {
 export function storeFailure(path: string, error: unknown): StoreError {
   if (error instanceof StoreError) return error;
   const reason = error instanceof Error ? error.message : String(error);
-  const remedy = REMEDY[codeOf(error) ?? -1];
-  return new StoreError(remedy === undefined ? `${path}: ${reason}` : `${path} ${remedy} (${reason})`, {
-    cause: error,
-  });
+  const code = codeOf(error) ?? -1;
+  const remedy = REMEDY[code];
+  const message = remedy === undefined ? `${path}: ${reason}` : `${path} ${remedy} (${reason})`;
+  return new BackendError(message, !LASTING.has(code), { cause: error });
 }
 
 function codeOf(error: unknown): number | undefined {

@@ -1,5 +1,6 @@
-import type { DatabaseSync } from 'node:sqlite';
-import { ClosedError, StoreError } from '../../errors.ts';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import { ClosedError } from '../../errors.ts';
+import { BackendError } from '../shared/failure.ts';
 import type { Backend, Batch, BatchAnswer } from '../shared/steps.ts';
 import { takeBatch } from '../shared/take.ts';
 import type { Awaitable } from '../store.ts';
@@ -32,6 +33,8 @@ export class SqliteBackend implements Backend {
   private readonly db: DatabaseSync;
   private readonly sql: Statements;
   private readonly cleanUp: CleanUp;
+  private readonly begin: StatementSync;
+  private readonly commit: StatementSync;
   private untilCleanUp = CLEAN_UP_EVERY;
   private waiting: Waiting[] = [];
   private timer: NodeJS.Timeout | undefined;
@@ -46,6 +49,8 @@ export class SqliteBackend implements Backend {
     try {
       this.sql = statements(this.db);
       this.cleanUp = new CleanUp(this.db);
+      this.begin = this.db.prepare('BEGIN IMMEDIATE');
+      this.commit = this.db.prepare('COMMIT');
     } catch (error) {
       this.db.close();
       throw storeFailure(path, error);
@@ -76,15 +81,14 @@ export class SqliteBackend implements Backend {
 
   /** Takes all of them as one transaction; undefined when the file is locked. */
   private transaction(batches: readonly Batch[]): readonly BatchAnswer[] | undefined {
-    const { db } = this;
     try {
-      db.exec('BEGIN IMMEDIATE');
+      this.begin.run();
       const answers = batches.map((batch) => this.takeOne(batch));
       if (--this.untilCleanUp <= 0) {
         this.untilCleanUp = CLEAN_UP_EVERY;
         this.cleanUp.run(this.now());
       }
-      db.exec('COMMIT');
+      this.commit.run();
       return answers;
     } catch (error) {
       this.rollBack();
@@ -138,8 +142,9 @@ export class SqliteBackend implements Backend {
     const late = this.waiting.filter(({ until }) => until <= now);
     if (late.length === 0) return;
     this.waiting = this.waiting.filter(({ until }) => until > now);
-    const failure = new StoreError(
+    const failure = new BackendError(
       `${this.path} has been locked by other processes for ${this.busyMs} ms: it is for paceline only, and on a disk that keeps up`,
+      true,
     );
     for (const { reject } of late) reject(failure);
   }

@@ -1,14 +1,16 @@
 import type { Clock, Random } from '../../clock.ts';
 import { systemClock } from '../../clock.ts';
-import { invalid, knownOnly, nonNegative } from '../../validate.ts';
-import { Direct } from '../shared/direct.ts';
+import { invalid, knownOnly } from '../../validate.ts';
+import { FAILURE_OPTIONS, type FailureOptions, resolveFailureOptions } from '../shared/failure-options.ts';
+import { Guard } from '../shared/guard.ts';
 import { SharedStore } from '../shared/shared-store.ts';
+import type { Store } from '../store.ts';
 import { SqliteBackend } from './sqlite-backend.ts';
 
+const BUSY_SHARE = 0.9;
+
 /** Options of {@link sqliteStore}. */
-export interface SqliteStoreOptions {
-  /** How long a call waits for other processes that are writing, in milliseconds, ≥ 0; then it fails with a `StoreError`. @default 1000 */
-  readonly busyMs?: number;
+export interface SqliteStoreOptions extends FailureOptions {
   /** Of this process and of the file; for tests. @default the machine's monotonic clock */
   readonly clock?: Clock;
   /** Jitter, and names. @default Math.random */
@@ -30,13 +32,15 @@ export interface SqliteStoreOptions {
  *
  * const proxies = new ProxyManager({ gateway, store: sqliteStore('/var/lib/crawler/pace.db') });
  */
-export function sqliteStore(path: string, options: SqliteStoreOptions = {}): SharedStore {
+export function sqliteStore(path: string, options: SqliteStoreOptions = {}): Store {
   if (typeof path !== 'string' || path === '') throw invalid('path', 'the name of a file', path);
-  knownOnly('options', options, ['busyMs', 'clock', 'random']);
-  const { clock = systemClock, random } = options;
-  const busyMs = nonNegative('busyMs', options.busyMs ?? 1000, 'milliseconds');
-  const backend = new SqliteBackend(path, busyMs, options.clock === undefined ? machineNow : () => clock.now());
-  return new SharedStore(new Direct(backend, clock), { clock, random });
+  knownOnly('sqliteStore', options, [...FAILURE_OPTIONS, 'clock', 'random']);
+  const { clock = systemClock, random = Math.random } = options;
+  const failure = resolveFailureOptions(options);
+  const now = options.clock === undefined ? machineNow : () => clock.now();
+  // While another process writes it is tried again, until just before the answer would come too late anyway.
+  const backend = new SqliteBackend(path, failure.commandTimeoutMs * BUSY_SHARE, now);
+  return new SharedStore(new Guard(backend, clock, random, failure), { clock, random });
 }
 
 /** The same for all processes of a machine, and no one can set it. */
