@@ -42,16 +42,6 @@ describe('eight workers on one Redis Cluster', () => {
         },
       };
       const fleet = await Fleet.run(crew, scenario);
-      console.log(
-        part,
-        fleet.endings(),
-        fleet.sends,
-        fleet.world.overBudget,
-        fleet.used,
-        fleet.events('store-error').length,
-        fleet.events('store-back').length,
-        fleet.tookMs,
-      );
       expectPromises(fleet, scenario);
       expect(fleet.used).toBeGreaterThan(0.1);
       await killed!.start();

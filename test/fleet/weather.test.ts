@@ -118,14 +118,15 @@ describe('eight workers whose clocks are off by five minutes', () => {
           await sleep(1000);
           redis.freeze();
           from = performance.now();
-          await sleep(2500);
+          await sleep(2000);
           to = performance.now();
           redis.thaw();
+          await sleep(1500);
         },
         { onStoreError },
         onStoreError === 'fail' ? ['PACELINE_STORE'] : [],
       );
-      expect(arrivedIn(fleet, from + 500, to)).toBe(0);
+      expect([arrivedIn(fleet, from + 500, to), arrivedIn(fleet, to, Infinity) > 20]).toEqual([0, true]);
       expect(fleet.endings().PACELINE_STORE > 0).toBe(onStoreError === 'fail');
       expect([workersOf(fleet, 'store-error'), workersOf(fleet, 'store-back')]).toEqual([8, 8]);
     },
