@@ -85,7 +85,7 @@ function reserve(step)
   end
   local marks = {}
   for i = 1, #rates do marks[i] = NEVER end
-  local layout = '<BBI4i4I4dddd' .. string.rep('d', #rates)
+  local layout = '<BBI4i4I4dddd' .. string.rep('d', #rates) .. 'c0' -- what permits of a route have in common comes after the marks
   local pinned -- the same of a route that is not in a lane
   local ending, endingAt -- a deadline, and how it is written
 
@@ -209,9 +209,10 @@ function reserve(step)
       owned, wire, grant = flags + pinned.flags, pinned.wire, pinned.json
     end
     if deadline ~= endingAt then ending, endingAt = micros(deadline), deadline end
+    marks[#rates + 1] = wire
     local g = #granted
     granted[g + 1] = name
-    granted[g + 2] = pack(layout, owned, #rates, cost, ticket, units, start, deadline, spacing, before, unpack(marks)) .. wire
+    granted[g + 2] = pack(layout, owned, #rates, cost, ticket, units, start, deadline, spacing, before, unpack(marks))
     ends[g + 1], ends[g + 2] = ending, name
     active = active + 1
     if start == now then
