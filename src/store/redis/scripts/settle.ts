@@ -165,10 +165,10 @@ local function usual(report)
   local e = find((unpacked('<Hc0', record, 47 + 8 * n)))
   if not e or (H and e.ejection ~= 0) or flags >= ACCOUNT or budget or P.adaptConcurrency or (K and not calm()) then return false end
   for _, route in pairs(e.routes) do
-    if route.trial ~= report.trial then return false end
+    if route.trial ~= (report.trial or false) then return false end
   end
   e.busy = e.busy - cost
-  local at = now + report.graceMs
+  local at = now + (report.graceMs or 0)
   stamp(e, limit, at, cost)
   if at + window > quietAt then quietAt = at + window end
   if H then recordHealth(e, true, id) end
@@ -190,13 +190,13 @@ function settle(step)
     if p then
       if not p.cooled then
         local e = egressFor(p.egress, 1)
-        if p.route ~= '' then noteTrial(e, p.pool, p.route, report.trial) end
-        cool(p, e, now + report.graceMs)
+        if p.route ~= '' then noteTrial(e, p.pool, p.route, report.trial or false) end
+        cool(p, e, now + (report.graceMs or 0))
         local outcome = report.outcome
         if report.retryAfterMs or outcome == 'rate-limited' then restFor(p, e, report, verdicts) end
         if report.quota then takeQuota(e, report.quota, verdicts) end
         if H then judge(p, e, report, verdicts) end
-        if K and done(p.ticket, outcome, report.random[2]) then
+        if K and done(p.ticket, outcome, report.random and report.random[2]) then
           verdict(verdicts, 'circuit', ',"open":' .. tostring(circuit.phase == 1) .. ',"forMs":' .. num(circuitWait()))
         end
         if outcome == 'ok' and (budget or P.adaptConcurrency) then grow(e, verdicts) end
