@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { ProxyManager } from 'paceline';
-import { redisStore } from 'paceline/redis';
+import { type RedisClient, redisStore } from 'paceline/redis';
 import { LIMIT, type News, type Order, WINDOW_MS } from './world.ts';
 
 // One worker of the fleet. Only its `store` differs from that of a program that runs alone.
@@ -10,10 +10,16 @@ const tell = (news: News): void => void process.send!(news);
 async function crawl({ gateway, redis, prefix, workers, urls }: Order): Promise<void> {
   const client = redis === undefined ? undefined : new Redis(redis);
   let calls = 0;
-  // All that the store needs of a client: two commands, which are counted here.
-  const counted = client && {
-    evalsha: (...call: Parameters<typeof client.evalsha>) => (calls++, client.evalsha(...call)),
-    eval: (...call: Parameters<typeof client.eval>) => (calls++, client.eval(...call)),
+  // All that the store needs of a client is two commands: they are counted on their way.
+  const counted: RedisClient | undefined = client && {
+    evalsha(...call) {
+      calls++;
+      return client.evalsha(...call);
+    },
+    eval(...call) {
+      calls++;
+      return client.eval(...call);
+    },
   };
   const proxies = new ProxyManager({
     gateway,
@@ -35,7 +41,7 @@ async function crawl({ gateway, redis, prefix, workers, urls }: Order): Promise<
   tell({ is: 'done', calls, latenciesMs });
 }
 
-process.on('message', (order: Order) => void crawl(order));
+process.on('message', crawl);
 // Nobody is left to work for.
 process.on('disconnect', () => process.exit());
 tell({ is: 'ready' });

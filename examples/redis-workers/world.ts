@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mockGateway, mockTarget } from 'paceline/testing';
 
 /** What is crawled, and from where. The windows of a real site are minutes; here they are seconds, so that the example is short. */
-export const PAGES = 480;
+export const PAGES = 384;
 export const EXITS = 12;
 export const LIMIT = 8;
 export const WINDOW_MS = 2000;
