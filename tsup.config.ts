@@ -1,7 +1,7 @@
 import { defineConfig } from 'tsup';
 
 export default defineConfig({
-  entry: ['src/index.ts', 'src/testing/index.ts', 'src/redis.ts'],
+  entry: ['src/index.ts', 'src/testing/index.ts', 'src/redis.ts', 'src/sqlite.ts'],
   format: 'esm',
   platform: 'node',
   target: 'node22',

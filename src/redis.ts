@@ -1,13 +1,19 @@
 import type { Clock, Random } from './clock.ts';
 import { systemClock } from './clock.ts';
-import { RedisBackend, type RedisClient } from './store/redis/redis-backend.ts';
+import { RedisBackend } from './store/redis/redis-backend.ts';
+import {
+  likeIoredis,
+  type NodeRedisClient,
+  type RedisClient,
+  type ScriptArguments,
+} from './store/redis/redis-client.ts';
 import { FAILURE_OPTIONS, type FailureOptions, resolveFailureOptions } from './store/shared/failure-options.ts';
 import { Guard } from './store/shared/guard.ts';
 import { SharedStore } from './store/shared/shared-store.ts';
 import { hasMethods, knownOnly } from './validate.ts';
 
 export { STEP_SCRIPT } from './store/redis/scripts/step-script.ts';
-export type { FailureOptions, RedisClient, SharedStore };
+export type { FailureOptions, NodeRedisClient, RedisClient, ScriptArguments, SharedStore };
 
 /** Options of {@link redisStore}. */
 export interface RedisStoreOptions extends FailureOptions {
@@ -33,7 +39,7 @@ export interface RedisStoreOptions extends FailureOptions {
  *
  * The client is yours: it is not closed by `close()`.
  *
- * @param redis an ioredis client or Cluster, or anything with its `evalsha` and `eval`.
+ * @param redis an ioredis client or Cluster, or one of node-redis; anything with the same two methods will do.
  * @throws {ConfigError} on a bad option. What Redis says later becomes a {@link StoreError}; see `onStoreError`.
  * @example
  * import { Redis } from 'ioredis';
@@ -41,10 +47,16 @@ export interface RedisStoreOptions extends FailureOptions {
  * const redis = new Redis('redis://localhost:6379');
  * const proxies = new ProxyManager({ gateway, store: redisStore(redis, { expectedWorkers: 8 }) });
  */
-export function redisStore(redis: RedisClient, options: RedisStoreOptions = {}): SharedStore {
+export function redisStore(redis: RedisClient | NodeRedisClient, options: RedisStoreOptions = {}): SharedStore {
   knownOnly('redisStore', options, [...FAILURE_OPTIONS, 'prefix', 'clock', 'random', 'now']);
-  hasMethods('redis', redis, ['evalsha', 'eval']);
+  const theirs = typeof (redis as Partial<NodeRedisClient> | null)?.evalSha === 'function';
+  hasMethods('redis', redis ?? null, [theirs ? 'evalSha' : 'evalsha', 'eval']);
   const { clock = systemClock, random = Math.random, prefix, now } = options;
-  const guard = new Guard(new RedisBackend(redis, { prefix, now }), clock, random, resolveFailureOptions(options));
+  const guard = new Guard(
+    new RedisBackend(likeIoredis(redis), { prefix, now }),
+    clock,
+    random,
+    resolveFailureOptions(options),
+  );
   return new SharedStore(guard, { clock, random });
 }

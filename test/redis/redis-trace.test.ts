@@ -26,5 +26,5 @@ describe('the store in Redis against the reference', () => {
       ),
       { numRuns: Number(process.env.RUNS ?? 200) },
     );
-  });
+  }, 600_000);
 });

@@ -55,6 +55,20 @@ function worker(at: { clock: VirtualClock; backend: FailingBackend }, options: F
   };
 }
 
+/** A permit at another target. */
+async function other(store: SharedStore): Promise<readonly Grant[]> {
+  const demand = {
+    count: 1,
+    policy,
+    pool: 'pool',
+    pin: storeRoute(1),
+    patienceMs: 0,
+    horizonMs: 0,
+    deadlineMs: 10_000,
+  };
+  return (await store.reserve('other.test', demand)).grants;
+}
+
 /** What it comes to, in virtual time. */
 async function ending<T>(clock: VirtualClock, promise: Promise<T>): Promise<T | Error> {
   return clock.runUntil(promise.catch((error: Error) => error));
@@ -162,6 +176,41 @@ describe('a store that does not answer', () => {
     }
   });
 
+  it('is not asked for one target after another while it says nothing at all', async () => {
+    const at = world();
+    const { store, reserve, told } = worker(at, { onStoreError: 'fail' });
+    await reserve(1);
+    at.backend.freeze();
+    await ending(at.clock, reserve(1));
+    const since = at.clock.now();
+    const { asked } = at.backend;
+    await expect(other(store)).rejects.toBeInstanceOf(StoreError);
+    expect([at.clock.now(), at.backend.asked]).toEqual([since, asked]);
+    at.backend.thaw();
+    await at.clock.advance(3000);
+    expect(told).toHaveLength(2);
+    expect(await other(store)).toHaveLength(1);
+    await store.close();
+  });
+
+  it('for one target may answer for another, and does so again while the first is still waited for', async () => {
+    const at = world();
+    const { store, reserve } = worker(at, { onStoreError: 'fail' });
+    at.backend.refuse(new Error('down'), TARGET);
+    await reserve(1).catch(() => {});
+    await other(store).catch(() => {});
+    await at.clock.advance(5000);
+    expect(await other(store)).toHaveLength(1);
+    // Both were down; the first still is.
+    at.backend.refuse(new Error('down'));
+    await other(store).catch(() => {});
+    at.backend.refuse(new Error('down'), TARGET);
+    await at.clock.advance(5000);
+    expect(await other(store)).toHaveLength(1);
+    await expect(reserve(1)).rejects.toBeInstanceOf(StoreError);
+    await store.close();
+  });
+
   it('closed while it is down, turns away who waits, and leaves no timer', async () => {
     const at = world();
     const { store, reserve } = worker(at, { onStoreError: 'wait' });
@@ -188,6 +237,21 @@ describe("a worker by itself ('local')", () => {
     expect(own.grants).toHaveLength(1);
     await settle(...own.grants);
     expect((await reserve(8)).grants).toHaveLength(0);
+    await store.close();
+  });
+
+  it('does not stop for looking whether the store is back, which may take as long as a deadline', async () => {
+    const at = world();
+    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 5000 });
+    at.backend.freeze();
+    await ending(at.clock, reserve(1));
+    await at.clock.advance(WINDOW_MS + 5000);
+    const before = at.clock.now();
+    const { grants } = await reserve(8);
+    await settle(...grants);
+    await at.clock.advance(WINDOW_MS);
+    expect([grants.length, (await reserve(8)).grants.length]).toEqual([4, 4]);
+    expect(at.clock.now() - before).toBe(WINDOW_MS);
     await store.close();
   });
 

@@ -8,8 +8,8 @@ export interface FailingBackend extends Backend {
   /** Nobody answers; what was asked meanwhile is taken at `thaw`, as of a process that was stopped. */
   freeze(): void;
   thaw(): void;
-  /** Every batch is refused with this, until `refuse(undefined)`. */
-  refuse(error: Error | undefined): void;
+  /** Every batch (of that target) is refused with this, until `refuse(undefined)`. */
+  refuse(error: Error | undefined, target?: string): void;
   /** The next batch is taken, but its answer is lost and nobody will ever say so. */
   loseReply(): void;
   /** The next batch is taken, and answered, only when the result is called: another way than the others took was slower. */
@@ -22,6 +22,7 @@ export function failingBackend(first: Backend): FailingBackend {
   let inner = first;
   let frozen: (() => void)[] | undefined;
   let error: Error | undefined;
+  let refused: string | undefined;
   let lose = false;
   let asked = 0;
   let held: (() => void)[] | undefined;
@@ -37,7 +38,7 @@ export function failingBackend(first: Backend): FailingBackend {
       asked++;
       // As over a wire: what is sent is what it was then.
       const sent = JSON.parse(JSON.stringify(batch)) as Batch;
-      if (error !== undefined) return Promise.reject(error);
+      if (error !== undefined && (refused ?? batch.target) === batch.target) return Promise.reject(error);
       if (held !== undefined) {
         const waiting = held;
         held = undefined;
@@ -57,7 +58,10 @@ export function failingBackend(first: Backend): FailingBackend {
       frozen = undefined;
       for (const go of waiting) go();
     },
-    refuse: (other) => void (error = other),
+    refuse(other, target) {
+      error = other;
+      refused = target;
+    },
     loseReply: () => void (lose = true),
     holdNext() {
       const waiting: (() => void)[] = [];

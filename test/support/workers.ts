@@ -8,6 +8,8 @@ export interface Worker<Message> {
   readonly messages: readonly Message[];
   /** The first of its messages that fits, told already or still to come. Rejects with its output if it ends before. */
   message(fits?: (message: Message) => boolean): Promise<Message>;
+  /** Every message still to come; returns what ends that. */
+  listen(listener: (message: Message) => void): () => void;
   send(message: unknown): void;
   /** SIGKILL; resolves once it is gone. That is then no failure. */
   kill(): Promise<void>;
@@ -92,6 +94,10 @@ function follow<Message>(child: ChildProcess): Worker<Message> {
         child.on('message', look);
         void gone.then((how) => reject(failure(how)));
       });
+    },
+    listen(listener) {
+      child.on('message', listener);
+      return () => void child.off('message', listener);
     },
     send: (message) => void child.send(message as object),
     async kill() {

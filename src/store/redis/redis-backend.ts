@@ -2,14 +2,9 @@ import { createHash } from 'node:crypto';
 import { StoreError } from '../../errors.ts';
 import type { Backend, Batch, BatchAnswer, Seen, Step, StepPolicy } from '../shared/steps.ts';
 import { keysOf, validPrefix } from './keys.ts';
+import type { RedisClient } from './redis-client.ts';
 import { isNoScript, redisError } from './redis-errors.ts';
 import { STEP_SCRIPT } from './scripts/step-script.ts';
-
-/** What is used of a Redis client: an `ioredis` `Redis` or `Cluster`, or anything that speaks like one. */
-export interface RedisClient {
-  evalsha(sha: string, keys: number, ...args: string[]): Promise<unknown>;
-  eval(script: string, keys: number, ...args: string[]): Promise<unknown>;
-}
 
 export interface RedisBackendOptions {
   /** What all keys begin with; without braces, which are for the hash tag. @default 'paceline:' */

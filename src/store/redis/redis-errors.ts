@@ -88,7 +88,7 @@ const PROBLEMS: readonly Problem[] = [
     transient: false,
   },
   {
-    when: /Connection is closed|connect E|E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)|Stream isn't writeable|MaxRetriesPerRequest|max retries per request|Command timed out|Socket closed|Connection lost|All sentinels are unreachable|None of startup nodes/i,
+    when: /Connection is closed|The client is (closed|offline)|Client(Closed|Offline)Error|connect E|E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)|Stream isn't writeable|MaxRetriesPerRequest|max retries per request|Command timed out|Socket closed|Connection lost|All sentinels are unreachable|None of startup nodes/i,
     what: 'no connection to Redis',
     transient: true,
   },
@@ -108,7 +108,7 @@ export function redisError(cause: unknown): StoreError {
   const problem = PROBLEMS.find(({ when }) => when.test(message));
   const what = problem?.what ?? 'Redis could not take the steps';
   const words = problem === PROBLEMS[0] ? '' : ` (${firstLine(message)})`;
-  return new BackendError(`${what}${words}`, problem?.transient ?? true, { cause });
+  return new BackendError(`${what}${words}`, problem?.transient ?? true, { cause: shown(cause) });
 }
 
 /** With what ioredis tells in other places: the code of a socket's error, the last error of a node. */
@@ -123,4 +123,10 @@ function messageOf(error: unknown): string {
 function firstLine(message: string): string {
   const line = message.split('\n', 1)[0];
   return line.length > 200 ? `${line.slice(0, 197)}...` : line;
+}
+
+/** The client puts the command into its errors; that of a login has the password in it. */
+function shown(cause: unknown): unknown {
+  const { command, message } = (cause ?? {}) as { command?: { name?: unknown }; message?: unknown };
+  return command === undefined || /^eval(sha)?$/i.test(String(command.name)) ? cause : new Error(String(message));
 }

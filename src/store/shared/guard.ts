@@ -26,7 +26,10 @@ export class Guard implements Taker {
   /** It has answered once: whatever it says now, it is not for a wrong password. */
   private known = false;
   private closed = false;
+  private cause: StoreError | undefined;
   private downAt = 0;
+  /** When there was an answer last, for any target. */
+  private heardAt = -Infinity;
   private lookMs = FIRST_LOOK_MS;
   private timer: TimerHandle | undefined;
 
@@ -38,7 +41,7 @@ export class Guard implements Taker {
   }
 
   take(link: Link, steps: readonly Step[]): Awaitable<readonly StepAnswer[]> {
-    const outage = this.outages.get(link);
+    const outage = this.outages.get(link) ?? this.sameAsOthers(link);
     if (outage !== undefined) return outage.take(steps);
     let answer: Awaitable<BatchAnswer>;
     try {
@@ -84,17 +87,24 @@ export class Guard implements Taker {
     const { commandTimeoutMs } = options;
     return new Promise((resolve, reject) => {
       let late = false;
+      let answered = false;
       const timer = clock.setTimeout(() => {
-        late = true;
-        reject(new BackendError(`the store did not answer within ${commandTimeoutMs} ms (commandTimeoutMs)`, true));
+        // After a long computation the answer may lie there unread: it is read before a check.
+        setImmediate(() => {
+          if (answered) return;
+          late = true;
+          reject(new BackendError(`the store did not answer within ${commandTimeoutMs} ms (commandTimeoutMs)`, true));
+        });
       }, commandTimeoutMs);
       answer.then(
         (value) => {
+          answered = true;
           clock.clearTimeout(timer);
           if (late) this.tooLate(link, steps);
           else resolve(value);
         },
         (error) => {
+          answered = true;
           clock.clearTimeout(timer);
           reject(error);
         },
@@ -104,6 +114,7 @@ export class Guard implements Taker {
 
   private heard(link: Link, answer: BatchAnswer): readonly StepAnswer[] {
     this.known = true;
+    this.heardAt = this.clock.now();
     link.heard(answer, this.clock);
     // Its memory of what is in flight is gone with the rest.
     if (answer.setBack && link.permits.size > 0) this.later(link, [inFlight(link, this.clock.now())]);
@@ -136,8 +147,17 @@ export class Guard implements Taker {
       }
       outage = new Outage(this, link, error);
       this.outages.set(link, outage);
+      this.cause = error;
     }
     return outage.take(steps, true);
+  }
+
+  /** While nothing at all has been heard since the first of them went down, the others need not find out one by one. */
+  private sameAsOthers(link: Link): Outage | undefined {
+    if (this.outages.size === 0 || this.heardAt >= this.downAt) return undefined;
+    const outage = new Outage(this, link, this.cause!);
+    this.outages.set(link, outage);
+    return outage;
   }
 
   private lookLater(): void {
@@ -153,10 +173,13 @@ export class Guard implements Taker {
   private async look(): Promise<void> {
     for (const [link, outage] of [...this.outages]) {
       try {
-        const answer = await this.ask(link, outage.homecoming());
-        this.heard(link, answer);
+        // First whether it answers at all, which may take its time; a worker by itself goes on meanwhile.
+        this.heard(link, await this.ask(link, []));
+        this.heard(link, await this.ask(link, outage.homecoming()));
       } catch (error) {
         outage.notYet(StoreError.from(error));
+        // Or they are, on another node of a Cluster: the next look begins with them.
+        if (this.outages.delete(link)) this.outages.set(link, outage);
         break;
       }
       if (this.closed) return;

@@ -21,8 +21,9 @@ export class Outage {
   private error: StoreError;
   /** This worker by itself, where it may go on. */
   private readonly alone: Alone | undefined;
-  /** The state is being told what happened meanwhile. */
-  private returning = false;
+  /** The state answers again, and is being told what happened meanwhile; called when it has been told, or has not. */
+  private told: (() => void) | undefined;
+  private telling: Promise<void> | undefined;
   private waiting = 0;
   private ended!: (error?: Error) => void;
   private readonly end$: Promise<Error | undefined>;
@@ -60,7 +61,9 @@ export class Outage {
 
   /** What the state is to be told first when it is back. */
   homecoming(): Step[] {
-    this.returning = true;
+    this.telling = new Promise((resolve) => {
+      this.told = resolve;
+    });
     const { alone, link, guard } = this;
     const now = guard.clock.now();
     const steps: Step[] = [inFlight(link, now)];
@@ -76,14 +79,16 @@ export class Outage {
 
   /** It is not back: what it was to be told is kept. */
   notYet(error: StoreError): void {
-    this.returning = false;
     this.error = error;
+    this.telling = undefined;
+    this.told?.();
     this.undelivered.unshift(...this.sent);
     this.sent = [];
   }
 
   end(error?: Error): void {
     this.link.cursors.clear();
+    this.told?.();
     this.ended(error);
   }
 
@@ -95,13 +100,14 @@ export class Outage {
       case 'reserve':
       case 'bind':
         if (this.guard.options.onStoreError === 'fail') return Promise.reject(this.error);
-        return alone === undefined || this.returning ? this.whenBack(step) : alone.take(step);
+        if (alone === undefined) return this.whenBack(step);
+        return this.telling === undefined ? alone.take(step) : this.whenTold(this.telling, step);
       case 'inspect':
         return alone === undefined ? Promise.reject(this.error) : alone.take(step);
       case 'settle':
       case 'cancel': {
         // Alone, what it took by itself is nobody else's news until it is back.
-        const news = alone === undefined || this.returning ? step : alone.othersNews(step);
+        const news = alone === undefined || this.telling !== undefined ? step : alone.othersNews(step);
         if (news !== undefined) this.deliverLater(news);
         if (alone !== undefined) return alone.take(step);
         return step.do === 'settle' ? [] : null;
@@ -118,6 +124,12 @@ export class Outage {
   private deliverLater(step: Step): void {
     this.undelivered.push(step);
     if (this.undelivered.length > MOST_UNDELIVERED) this.undelivered.shift();
+  }
+
+  /** What is taken now would be missing from what is being told. */
+  private async whenTold(telling: Promise<void>, step: Step): Promise<StepAnswer> {
+    await telling;
+    return andThen(this.guard.take(this.link, [step]), ([answer]) => answer);
   }
 
   private async whenBack(step: Step): Promise<StepAnswer> {

@@ -14,7 +14,7 @@ const ASK_AGAIN_MS = 1;
 /** Up to `count` permits, all limits or none for each; see MemoryTarget.reserve. */
 export function reserve(at: Decision, step: ReserveStep): ReserveAnswer {
   const { rows, now } = at;
-  if (rows.permit(`${step.id}.0`) !== undefined) return again(at, step);
+  if (isKnown(at, step)) return again(at, step);
   const limit = follow(at);
   // What has come down below what one request takes is spent on it whole.
   const cost = Math.min(step.cost, limit);
@@ -79,6 +79,12 @@ export function reserve(at: Decision, step: ReserveStep): ReserveAnswer {
     return { grants, retryInMs: circuitWaitMs(at), limiting, probing: !circuitOpen(at), ...offered };
   }
   return { grants, retryInMs: retryInMs === Infinity ? undefined : retryInMs, limiting, ...offered };
+}
+
+/** Whether the call was taken before; its first permit may be over since. */
+function isKnown({ rows }: Decision, { id, count }: ReserveStep): boolean {
+  for (let n = 0; n < count; n++) if (rows.permit(`${id}.${n}`) !== undefined) return true;
+  return false;
 }
 
 /** The answer to a call that was answered before, as far as its permits are still there. */

@@ -23,7 +23,6 @@ if setBack then quietFrom(restUntil) end
 local lost = expireLost()
 if lost then return redis.error_reply('WRONGTYPE ' .. UNTIL) end
 if #ids > 0 then readPermits(ids) end
-for i = 1, #over do permits[over[i]] = false end
 
 local answers = {}
 for i = 1, #steps do
@@ -42,16 +41,16 @@ for i = 1, #steps do
     takeOver(step)
   elseif kind == 'cancel' then
     for k = 1, #step.permits do
-      local p = permits[step.permits[k]]
+      local p = permit(step.permits[k])
       if p and not p.cooled then cancel(p) end
     end
   elseif kind == 'renew' then
     for k = 1, #step.permits do
-      local p = permits[step.permits[k]]
+      local p = permit(step.permits[k])
       if p and p.cooled then
-        local till = max(now + step.keepMs, tonumber(call('ZSCORE', UNTIL, p.id) or 0))
+        local till = max(now + step.keepMs, p.till or tonumber(call('ZSCORE', UNTIL, p.id) or 0))
         quietFrom(till)
-        keep(p.id, '\1', till)
+        keep(p, '\1', till)
       end
     end
   elseif kind == 'drop' then
@@ -101,14 +100,7 @@ if #gone > 0 then
   end
   bulk('HDEL', EGRESSES, really)
 end
-if #granted > 0 then
-  bulk('HSET', PERMITS, granted)
-  bulk('ZADD', UNTIL, ends)
-end
-if #over > 0 then
-  bulk('HDEL', PERMITS, over)
-  bulk('ZREM', UNTIL, over)
-end
+writePermits()
 
 -- Every key lives for as long as anything of the target matters, and a minute; that is put off in large steps.
 local matters = max(quietAt, max(restUntil, quotaUntil))
@@ -121,7 +113,7 @@ local renewed = expireAt < matters
 if renewed then expireAt = matters + (matters - now) end
 local left = format('%d', ceil(expireAt - now))
 local function lasts(key) return call('PEXPIRE', key, left) end
-if renewed or (permitsBefore == 0 and active > 0) then
+if renewed or (active > 0 and permitsBefore <= #over) then -- the keys are new, or new again
   lasts(PERMITS)
   lasts(UNTIL)
 end

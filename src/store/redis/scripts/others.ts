@@ -2,7 +2,7 @@
 export const BIND: string = String.raw`
 local function bind(step)
   local told = step.route
-  local p = permits[step.permit]
+  local p = permit(step.permit)
   local live = p and not p.cooled
   local noted = find(p and p.egress or told.egress)
   if noted and noteTrial(noted, told.pool, told.id, told.trial) then save(noted) end
@@ -31,7 +31,7 @@ local function bind(step)
       if H then passHealth(to, p.id, now) end
       rekeyLater(to)
       futile = 0
-      keep(p.id, encodedPermit(p), p.deadline)
+      keep(p, encodedPermit(p), p.deadline)
     elseif not told.weight then
       if futileUntil <= now then futile = 0 end
       local pauseMs = min(1, 2 ^ futile / 256) * P.windowMs
@@ -61,7 +61,7 @@ local function takeOver(step)
   for i = 1, #step.permits do
     local one = step.permits[i]
     local id, cost = one.id, one.cost
-    if not permits[id] then
+    if not permit(id) then
       local e = egressFor(one.egress, 1)
       local cooled = one.cooledForMs
       local till = now + one.keepMs
@@ -85,7 +85,7 @@ local function takeOver(step)
         }
         permits[id] = p
         active = active + 1
-        keep(id, cooled and '\1' or encodedPermit(p), till)
+        keep(p, cooled and '\1' or encodedPermit(p), till)
       end
       rekeyLater(e)
     end

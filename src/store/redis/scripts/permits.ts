@@ -25,20 +25,35 @@ local function decodedPermit(id, raw)
   return p
 end
 
-local function readPermits(ids)
-  local egresses = {}
+local function readPermits(asked)
+  local ids, egresses = {}, {}
+  for i = 1, #asked do
+    if permits[asked[i]] == nil then
+      permits[asked[i]] = false
+      ids[#ids + 1] = asked[i]
+    end
+  end
   for i = 1, #ids, CHUNK do
     local raws = call('HMGET', PERMITS, unpack(ids, i, min(i + CHUNK - 1, #ids)))
     for k = 1, #raws do
-      local id = ids[i + k - 1]
-      if not raws[k] then
-        permits[id] = false
-      else
-        egresses[#egresses + 1] = decodedPermit(id, raws[k]).egress
-      end
+      if raws[k] then egresses[#egresses + 1] = decodedPermit(ids[i + k - 1], raws[k]).egress end
     end
   end
   findAll(egresses)
+end
+
+-- The permit, if it is there. One that an earlier step of the batch has made is seldom asked for: it is looked up in what is to be written.
+local function permit(id)
+  local p = permits[id]
+  if p then return p end
+  for i = #granted - 1, 1, -2 do
+    if granted[i] == id and granted[i + 1] then
+      p = decodedPermit(id, granted[i + 1])
+      p.written, p.till = true, ends[i]
+      return p
+    end
+  end
+  return false
 end
 
 local function encodedPermit(p)
@@ -47,16 +62,42 @@ local function encodedPermit(p)
     #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route, p.n) .. sub(p.raw, p.at)
 end
 
-local function keep(id, record, till)
+local function keep(p, record, till)
   local n = #granted
-  granted[n + 1], granted[n + 2] = id, record
-  ends[n + 1], ends[n + 2] = till, id
+  granted[n + 1], granted[n + 2] = p.id, record
+  ends[n + 1], ends[n + 2] = till, p.id
+  p.written, p.till = true, till
 end
+
+local blanks = false
 
 local function forget(p)
   permits[p.id] = false
   over[#over + 1] = p.id
   active = active - 1
+  if not p.written then return end
+  blanks = true
+  for i = 1, #granted, 2 do
+    if granted[i] == p.id then granted[i + 1] = false end
+  end
+end
+
+local function writePermits()
+  local puts, till = granted, ends
+  if blanks then
+    puts, till = {}, {}
+    for i = 1, #granted, 2 do
+      if granted[i + 1] then
+        local n = #puts
+        puts[n + 1], puts[n + 2] = granted[i], granted[i + 1]
+        till[n + 1], till[n + 2] = ends[i], ends[i + 1]
+      end
+    end
+  end
+  bulk('HDEL', PERMITS, over)
+  bulk('ZREM', UNTIL, over)
+  bulk('HSET', PERMITS, puts)
+  bulk('ZADD', UNTIL, till)
 end
 
 -- Its slots begin to cool.

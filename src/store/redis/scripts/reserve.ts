@@ -2,7 +2,6 @@
 export const RESERVE: string = String.raw`
 local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
-local answered = {} -- by id of the call: an answer given in this batch
 
 -- The end of a grant as JSON, from the name of its egress on: the same for all permits of one route that start now.
 local function grantTail(id, session, endsAt, trial)
@@ -27,7 +26,7 @@ local function again(step)
   readPermits(ids)
   local grants = {}
   for i = 1, step.count do
-    local p = permits[ids[i]]
+    local p = permit(ids[i])
     if p and not p.cooled and p.route ~= '' then
       local e = egressFor(p.egress, 1)
       local route, pin = e.routes[p.pool], step.pin
@@ -48,8 +47,7 @@ local function again(step)
 end
 
 function reserve(step)
-  if answered[step.id] then return answered[step.id] end
-  if permits[step.id .. '.0'] then return again(step) end
+  if permit(step.id .. '.0') then return again(step) end
   local most = follow()
   local units, count, pin, pool = step.cost, step.count, step.pin, step.pool
   -- What has come down below what one request takes is spent on it whole.
@@ -214,7 +212,6 @@ function reserve(step)
   if limiting then answer = answer .. ',"limiting":"' .. limiting .. '"' end
   if probing ~= nil then answer = answer .. ',"probing":' .. tostring(probing) end
   answer = answer .. ',"taken":' .. offered .. ',"wants":' .. tostring(wants) .. '}'
-  answered[step.id] = answer
   return answer
 end
 `;

@@ -154,7 +154,7 @@ function settle(step)
   local reports = step.reports
   for i = 1, #reports do
     local report = reports[i]
-    local p = permits[report.permit]
+    local p = permit(report.permit)
     if p then
       if not p.cooled then
         local e = egressFor(p.egress, 1)
@@ -174,9 +174,9 @@ function settle(step)
       if report['end'] then
         forget(p)
       else
-        if not p.cooled then p = { id = p.id, cooled = true } permits[p.id] = p end
+        p.cooled = true
         quietFrom(now + report.keepMs)
-        keep(p.id, '\1', now + report.keepMs)
+        keep(p, '\1', now + report.keepMs)
       end
     end
   end

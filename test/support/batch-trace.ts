@@ -1,0 +1,297 @@
+import fc from 'fast-check';
+import { expect } from 'vitest';
+import type {
+  Backend,
+  Batch,
+  BatchAnswer,
+  ReserveAnswer,
+  ReserveStep,
+  SnapshotAnswer,
+  Step,
+  StepPolicy,
+  StepReport,
+  StepRoute,
+} from '../../src/store/shared/steps.ts';
+import type { Outcome } from '../../src/store/store.ts';
+import { AIMD, BREAKER, HEALTH } from './adapting.ts';
+
+// Random batches for two backends, in numbers that are taken modulo what there is.
+
+const often = <T>(usual: T, ...others: fc.Arbitrary<T>[]): fc.Arbitrary<T> =>
+  fc.oneof({ arbitrary: fc.constant(usual), weight: 3 }, ...others);
+const seldom = <T>(other: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+  fc.option(other, { nil: undefined, freq: 8 });
+const ms = (max: number): fc.Arbitrary<number> => fc.integer({ min: 0, max: 10 * max }).map((n) => n / 10);
+const some = fc.array(fc.nat(1000), { minLength: 1, maxLength: 6 });
+const random = fc.double({ min: 0, max: 0.999, noNaN: true });
+
+const POOLS = ['a', 'b "quoted" {x}', 'c\u00e9\n'];
+const EXITS = ['10.0.0.1', '10.0.0.2', '2001:db8::/64', 'x"y\\', '\u00fc'];
+const ROTATING = [undefined, 3];
+const OUTCOMES: Outcome[] = [
+  'ok',
+  'rate-limited',
+  'blocked',
+  'challenged',
+  'target-error',
+  'gateway-error',
+  'network-error',
+  'ignored',
+];
+
+const route = fc.record({
+  pool: fc.nat(POOLS.length - 1),
+  number: fc.nat(5),
+  session: fc.boolean(),
+  exit: often(-1, fc.nat(EXITS.length - 1)),
+  endsInMs: seldom(ms(300)),
+  shared: often(true, fc.constant(false)),
+  trial: often(false, fc.constant(true)),
+  closed: often(false, often(false, fc.constant(true))),
+});
+type DrawnRoute = typeof route extends fc.Arbitrary<infer T> ? T : never;
+
+const reserve = fc.record({
+  do: fc.constant('reserve' as const),
+  again: often(false, often(false, fc.constant(true))),
+  count: often(1, fc.integer({ min: 2, max: 9 })),
+  cost: often(1, fc.integer({ min: 2, max: 3 })),
+  applies: often<boolean[] | undefined>(undefined, fc.array(fc.boolean(), { minLength: 2, maxLength: 2 })),
+  pool: fc.nat(POOLS.length - 1),
+  pin: seldom(route),
+  offers: fc.array(route, { maxLength: 4 }),
+  more: fc.boolean(),
+  patienceMs: often(0, ms(20)),
+  horizonMs: often(0, ms(100)),
+  deadlineMs: often(10_000, ms(120)),
+  random: fc.array(random, { minLength: 9, maxLength: 9 }),
+});
+
+const report = fc.record({
+  permit: fc.nat(1000),
+  trial: often(false, fc.constant(true)),
+  outcome: often<Outcome | undefined>('ok', fc.constantFrom(...OUTCOMES), fc.constant(undefined)),
+  retryAfterMs: seldom(ms(200)),
+  quota: seldom(fc.record({ spacingMs: ms(40), forMs: ms(150), exhausted: fc.boolean(), account: fc.boolean() })),
+  graceMs: often(0, ms(30)),
+  end: often(true, fc.constant(false)),
+  random: fc.tuple(random, random),
+  keepMs: ms(200),
+});
+
+const step = fc.oneof(
+  { weight: 10, arbitrary: reserve },
+  {
+    weight: 9,
+    arbitrary: fc.record({
+      do: fc.constant('settle' as const),
+      reports: fc.array(report, { minLength: 1, maxLength: 6 }),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({ do: fc.constant('bind' as const), permit: fc.nat(1000), exit: fc.nat(EXITS.length), route }),
+  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), permits: some }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('renew' as const), permits: some, keepMs: ms(200) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('drop' as const), routes: fc.array(route, { maxLength: 2 }) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      do: fc.constant('import' as const),
+      permits: fc.array(
+        fc.record({
+          id: fc.nat(30),
+          exit: fc.nat(EXITS.length - 1),
+          cost: fc.integer({ min: 1, max: 3 }),
+          cooledForMs: fc.option(ms(100), { nil: undefined }),
+          keepMs: ms(200),
+        }),
+        { maxLength: 3 },
+      ),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('rest' as const), forMs: ms(50) }) },
+  { weight: 3, arbitrary: fc.constant({ do: 'inspect' as const }) },
+);
+type DrawnStep = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+const health = { ...HEALTH, baseMs: 320, maxMs: 1600, healthyMs: 320, probeTimeoutMs: 200, minSamples: 3 };
+
+const policy: fc.Arbitrary<StepPolicy> = fc
+  .record({
+    limit: fc.constantFrom<number | undefined>(1, 2, 4, 9, undefined),
+    // One for all: whether what a longer one would still count is forgotten already is nobody's promise.
+    windowMs: fc.constant(60),
+    spacingMs: often(0, fc.constant(7)),
+    account: often<boolean | undefined>(undefined, often<boolean | undefined>(undefined, fc.constant(true))),
+    concurrency: often<number | undefined>(undefined, fc.constant(6)),
+    rates: often<StepPolicy['rates']>(
+      [],
+      fc.constant([[12, 100, 4]] as const),
+      fc.constant([
+        [12, 100, 4],
+        [5, 70, 1],
+      ] as const),
+    ),
+    share: fc.constantFrom(0, 0.3, 0.5, 1),
+    breaker: fc.boolean(),
+    adapts: fc.boolean(),
+  })
+  .map(({ share, breaker, adapts, ...rest }) => ({
+    ...rest,
+    health: { ...health, maxEjectedShare: share },
+    breaker: breaker ? { ...BREAKER, openMs: 50, maxOpenMs: 400, probeTimeoutMs: 150 } : undefined,
+    adaptBudget: adapts && rest.limit !== undefined ? { ...AIMD, ceiling: rest.limit, windowMs: 60 } : undefined,
+    adaptConcurrency: adapts ? { ...AIMD, start: 6, windowMs: 50 } : undefined,
+  }));
+
+export interface BatchTrace {
+  readonly policies: readonly StepPolicy[];
+  readonly ill: boolean;
+  readonly batches: readonly { policy: number; waitMs: number; steps: readonly DrawnStep[] }[];
+}
+
+export const batchTrace: fc.Arbitrary<BatchTrace> = fc.record({
+  policies: fc.array(policy, { minLength: 1, maxLength: 2 }),
+  ill: fc.boolean(),
+  batches: fc.array(
+    fc.record({
+      policy: often(0, often(0, fc.constant(1))),
+      waitMs: fc.oneof(fc.constant(0), ms(5), ms(60), ms(400), fc.constantFrom(-3.3, -70)),
+      steps: fc.array(step, { minLength: 1, maxLength: 4 }),
+    }),
+    { minLength: 5, maxLength: 50, size: 'max' },
+  ),
+});
+
+function routeOf({ pool, number, session, exit, ...rest }: DrawnRoute): StepRoute {
+  const id = `${POOLS[pool]}/${number}`;
+  return {
+    id,
+    pool: POOLS[pool],
+    session: session ? `s${number}` : undefined,
+    egress: exit < 0 ? id : EXITS[exit],
+    // Always the same for an egress: it is the first teller's, and who is the first depends on what has been forgotten.
+    weight: exit < 0 && number > 3 ? ROTATING[number - 4] : 1,
+    ...rest,
+  };
+}
+
+/**
+ * What is cold may have been forgotten, at one time or another; the order of egresses is free; and when a call is asked
+ * `again`, its routes may be told as they were or as they are.
+ */
+function comparable({ answers, ...rest }: BatchAnswer, again: readonly boolean[], account: boolean): unknown {
+  return {
+    ...rest,
+    answers: answers.map((answer, i) => {
+      const { egresses, grants } = (answer ?? {}) as Partial<SnapshotAnswer & ReserveAnswer>;
+      if (again[i]) return { ...answer, grants: grants?.map((grant) => grant.slice(0, 4)) };
+      if (egresses === undefined) return answer;
+      const warm = egresses.filter(
+        ({ busy, cooling, usableInMs, cooldownMs, ejectedMs }) =>
+          busy + cooling + cooldownMs + ejectedMs > 0 || (usableInMs !== 0 && !account),
+      );
+      return { ...answer, egresses: warm.sort((a, b) => (a.egress < b.egress ? -1 : 1)) };
+    }),
+  };
+}
+
+/** Gives both the same batches, and expects the same answers to the last digit. `time` is what their clocks show. */
+export async function runBatches(
+  one: Backend,
+  other: Backend,
+  { policies, ill, batches }: BatchTrace,
+  time: { now: number },
+): Promise<void> {
+  let seen = { born: 0, steps: 0 };
+  let calls = 0;
+  let last: ReserveStep | undefined;
+  const asked = new Set<string>();
+  const permits: string[] = [];
+  const permitOf = (n: number): string =>
+    permits.length === 0 || n % 20 === 0 ? 'nobody' : permits[n % permits.length];
+
+  const stepOf = (drawn: DrawnStep): Step => {
+    switch (drawn.do) {
+      case 'reserve': {
+        const { again, pool, pin, offers, ...rest } = drawn;
+        if (again && last !== undefined && asked.has(last.id)) return last;
+        last = {
+          ...rest,
+          id: `r${++calls}`,
+          pool: pin === undefined ? POOLS[pool] : POOLS[pin.pool],
+          pin: pin === undefined ? undefined : routeOf({ ...pin, closed: false, endsInMs: undefined }),
+          offers: pin === undefined ? offers.map((offer) => routeOf({ ...offer, pool })) : [],
+          more: pin === undefined && drawn.more,
+          deadlineMs: drawn.deadlineMs + 1,
+        };
+        return last;
+      }
+      case 'settle':
+        return {
+          do: 'settle',
+          reports: drawn.reports.map((one): StepReport => ({ ...one, permit: permitOf(one.permit) })),
+        };
+      case 'bind': {
+        const told = routeOf(drawn.route);
+        return { do: 'bind', permit: permitOf(drawn.permit), egress: EXITS[drawn.exit] ?? told.egress, route: told };
+      }
+      case 'cancel':
+        return { do: 'cancel', permits: drawn.permits.map(permitOf) };
+      case 'renew':
+        return { do: 'renew', permits: drawn.permits.map(permitOf), keepMs: drawn.keepMs };
+      case 'drop':
+        return { do: 'drop', routes: drawn.routes.map(routeOf) };
+      case 'import':
+        return {
+          do: 'import',
+          permits: drawn.permits.map(({ id, exit, keepMs, ...rest }) => {
+            permits.push(`i${id}`);
+            return { id: `i${id}`, egress: EXITS[exit], keepMs: keepMs + 1, ...rest };
+          }),
+        };
+      default:
+        return drawn;
+    }
+  };
+
+  const take = async (batch: Batch): Promise<void> => {
+    const expected = await one.take(JSON.parse(JSON.stringify(batch)) as Batch);
+    const answer = await other.take(batch);
+    const again = batch.steps.map((step) => step.do === 'reserve' && asked.has(step.id));
+    const account = batch.policy.account === true;
+    expect(comparable(answer, again, account)).toEqual(comparable(expected, again, account));
+    seen = answer;
+    batch.steps.forEach((step, i) => {
+      if (step.do !== 'reserve') return;
+      asked.add(step.id);
+      for (const [n] of (expected.answers[i] as ReserveAnswer).grants) permits.push(`${step.id}.${n}`);
+    });
+  };
+
+  const target = 'shop.test';
+  // Where health counts, what is forgotten is not the same: so nothing is, for something is in flight everywhere.
+  const of = ({ health: own, ...rest }: StepPolicy): StepPolicy => (ill ? { ...rest, health: own } : rest);
+  if (ill) {
+    const names = [...EXITS, ...POOLS.flatMap((pool) => Array.from({ length: 6 }, (_, i) => `${pool}/${i}`))];
+    const kept = names.map((egress, i) => ({ id: `kept${i}`, egress, cost: 1, keepMs: 1e9 }));
+    await take({
+      target,
+      policy: of(policies[0]),
+      seen: { ...seen, agoMs: 0 },
+      steps: [{ do: 'import', permits: kept }],
+    });
+  }
+  for (const { policy: n, waitMs, steps } of batches) {
+    time.now = Math.max(0, time.now + waitMs);
+    const { born, steps: taken } = seen;
+    await take({
+      target,
+      policy: of(policies[n % policies.length]),
+      seen: { born, steps: taken, agoMs: Math.max(0, waitMs) },
+      steps: steps.map(stepOf),
+    });
+  }
+}
