@@ -2,7 +2,7 @@ import type { Random } from '../clock.ts';
 import { BlindDials } from './blind-dials.ts';
 import type { EgressTable } from './egress-table.ts';
 import { Ledger } from './ledger.ts';
-import { COOLED, HELD, MemoryGrant, Outstanding, OVER } from './permits.ts';
+import { COOLED, HELD, isHeld, MemoryGrant, Outstanding, OVER } from './permits.ts';
 import { isLive } from './route-book.ts';
 import type {
   Binding,
@@ -88,6 +88,7 @@ export class MemoryTarget {
       const route = pin ?? book.routeTo(entry, demand.pool)!;
       const start = Math.max(now, usableAt, accountAt);
       const grant = new MemoryGrant(
+        this,
         this.name,
         route,
         pin?.egress ?? book.keyOf(entry),
@@ -122,7 +123,7 @@ export class MemoryTarget {
     const { table, ledger, gate, policy } = this;
     const { book, health, slots } = table;
     this.expireLost(now);
-    if (held.phase !== HELD) return { ok: false, retryInMs: 0, duplicate: false };
+    if (!isHeld(held, this)) return { ok: false, retryInMs: 0, duplicate: false };
     const { route, entry: from } = held;
     // The grant's own slot says nothing against the egress it is on: only a cooldown or an ejection that came since does.
     if (held.egress === egress) {
@@ -158,6 +159,7 @@ export class MemoryTarget {
     this.expireLost(now);
     for (const report of reports) {
       const held = report.grant as MemoryGrant;
+      if (held.issuer !== this) continue;
       if (held.phase === HELD) {
         held.phase = COOLED;
         this.ledger.cool(held, now + report.graceMs);
@@ -176,7 +178,7 @@ export class MemoryTarget {
     this.expireLost(now);
     for (const grant of grants) {
       const held = grant as MemoryGrant;
-      if (held.phase !== HELD) continue;
+      if (!isHeld(held, this)) continue;
       held.phase = OVER;
       this.active--;
       this.forgo(held, now);

@@ -8,6 +8,8 @@ export const OVER = 2;
 
 /** A permit of the memory store; its bookkeeping travels with it, so settling looks nothing up. */
 export class MemoryGrant implements Grant {
+  /** What granted it: it means nothing to any other. */
+  readonly issuer: object;
   readonly target: string;
   readonly route: Route;
   egress: string;
@@ -25,6 +27,7 @@ export class MemoryGrant implements Grant {
   phase: number = HELD;
 
   constructor(
+    issuer: object,
     target: string,
     route: Route,
     egress: string,
@@ -35,6 +38,7 @@ export class MemoryGrant implements Grant {
     deadline: number,
     spacingMs: number,
   ) {
+    this.issuer = issuer;
     this.target = target;
     this.route = route;
     this.egress = egress;
@@ -45,6 +49,11 @@ export class MemoryGrant implements Grant {
     this.deadline = deadline;
     this.spacingMs = spacingMs;
   }
+}
+
+/** Whether it was granted by this one, and is still held. */
+export function isHeld(grant: MemoryGrant, issuer: object): boolean {
+  return grant.phase === HELD && grant.issuer === issuer;
 }
 
 /** The permits of one target by the end of their time, to find those whose holder was lost. */

@@ -13,6 +13,7 @@ export { type Simulation, simulation } from './simulation/index.ts';
 export type { SimulatedSiteOptions, SiteCounts } from './simulation/sites.ts';
 export type { SimulationOptions } from './simulation/world.ts';
 export { SimulatedWorld } from './simulation/world.ts';
+export { type StoreCase, type StoreContractOptions, storeContract } from './store-contract/index.ts';
 export type { TargetHandler, TargetReply, TargetRequest } from './target-reply.ts';
 export type { TlsFiles } from './target-server.ts';
 export { type RunOptions, type VirtualClock, type VirtualClockOptions, virtualClock } from './virtual-clock.ts';

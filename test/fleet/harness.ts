@@ -100,6 +100,11 @@ export class Fleet implements AsyncDisposable {
     return this.world.arrivals.length;
   }
 
+  /** Of the pages that the budget allows at most, the share that was sent. */
+  get used(): number {
+    return this.sends / (this.tookMs / 1000) / this.mostPerSecond;
+  }
+
   /** Pages per second that the budget allows at most. */
   get mostPerSecond(): number {
     const { limit, windowMs } = this.scenario.budget;
@@ -220,6 +225,8 @@ export class Fleet implements AsyncDisposable {
         const order = { do: 'fetch', id, url: `http://${host}/${id}`, session } as const;
         const { status, code, why } = await member.ask(order, 'answer');
         this.ends.push({ id, status, code, why });
+        // As a program would, that is told that it cannot go on now.
+        if (status === undefined) await sleep(50);
       } catch (error) {
         // Its pages are for the others.
         this.again.push(id);

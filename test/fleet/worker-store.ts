@@ -1,9 +1,6 @@
 import { Cluster, Redis } from 'ioredis';
-import { type Store, systemClock } from 'paceline';
-import { RedisBackend } from '../../src/store/redis/redis-backend.ts';
-import { resolveFailureOptions } from '../../src/store/shared/failure-options.ts';
-import { Guard } from '../../src/store/shared/guard.ts';
-import { SharedStore } from '../../src/store/shared/shared-store.ts';
+import type { Store } from 'paceline';
+import { redisStore } from 'paceline/redis';
 import type { Role } from './protocol.ts';
 
 interface OpenedStore {
@@ -20,11 +17,10 @@ export async function openStore({ store: place, onStoreError }: Role): Promise<O
     place.kind === 'redis'
       ? new Redis(place.port)
       : new Cluster(place.ports.map((port) => ({ host: '127.0.0.1', port })));
+  // A server that is away is what is tested.
   client.on('error', () => {});
   await client.ping();
-  const options = resolveFailureOptions({ ...(onStoreError && { onStoreError }) });
-  const guard = new Guard(new RedisBackend(client as Redis), systemClock, Math.random, options);
-  const store = new SharedStore(guard);
+  const store = redisStore(client, { ...(onStoreError && { onStoreError }) });
   return {
     store,
     async close() {

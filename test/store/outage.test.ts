@@ -255,6 +255,20 @@ describe("a worker by itself ('local')", () => {
     await store.close();
   });
 
+  it('has rested at one target while it rested at another', async () => {
+    const at = world();
+    const { store, reserve } = worker(at, { expectedWorkers: 4, commandTimeoutMs: 200 });
+    await reserve(1).then(({ grants }) => store.cancel(TARGET, grants));
+    await at.clock.advance(1);
+    at.backend.refuse(new Error('down'));
+    await reserve(1);
+    await at.clock.advance(WINDOW_MS + 199);
+    expect(await other(store)).toHaveLength(0);
+    await at.clock.advance(1);
+    expect([(await reserve(1)).grants.length, (await other(store)).length]).toEqual([1, 1]);
+    await store.close();
+  });
+
   it('tells what it sent when the store is back: no burst', async () => {
     const at = world();
     const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });

@@ -42,7 +42,6 @@ const OUTCOMES: Outcome[] = [
 const route = fc.record({
   pool: fc.nat(POOLS.length - 1),
   number: fc.nat(5),
-  session: fc.boolean(),
   exit: often(-1, fc.nat(EXITS.length - 1)),
   endsInMs: seldom(ms(300)),
   shared: often(true, fc.constant(false)),
@@ -165,12 +164,12 @@ export const batchTrace: fc.Arbitrary<BatchTrace> = fc.record({
   ),
 });
 
-function routeOf({ pool, number, session, exit, ...rest }: DrawnRoute): StepRoute {
+function plainRoute({ pool, number, exit, ...rest }: DrawnRoute): StepRoute {
   const id = `${POOLS[pool]}/${number}`;
   return {
     id,
     pool: POOLS[pool],
-    session: session ? `s${number}` : undefined,
+    session: number % 2 === 0 ? `s${number}` : undefined,
     egress: exit < 0 ? id : EXITS[exit],
     // Always the same for an egress: it is the first teller's, and who is the first depends on what has been forgotten.
     weight: exit < 0 && number > 3 ? ROTATING[number - 4] : 1,
@@ -209,10 +208,18 @@ export async function runBatches(
   let calls = 0;
   let last: ReserveStep | undefined;
   const asked = new Set<string>();
+  const routes = new Map<string, StepRoute>();
+  /** Of each permit: its route, which a bind tells of. */
+  const own = new Map<string, Partial<StepRoute>>();
   const permits: string[] = [];
   const permitOf = (n: number): string =>
     permits.length === 0 || n % 20 === 0 ? 'nobody' : permits[n % permits.length];
 
+  const routeOf = (drawn: DrawnRoute): StepRoute => {
+    const made = plainRoute(drawn);
+    routes.set(made.id, made);
+    return made;
+  };
   const stepOf = (drawn: DrawnStep): Step => {
     switch (drawn.do) {
       case 'reserve': {
@@ -235,8 +242,12 @@ export async function runBatches(
           reports: drawn.reports.map((one): StepReport => ({ ...one, permit: permitOf(one.permit) })),
         };
       case 'bind': {
-        const told = routeOf(drawn.route);
-        return { do: 'bind', permit: permitOf(drawn.permit), egress: EXITS[drawn.exit] ?? told.egress, route: told };
+        const permit = permitOf(drawn.permit);
+        // A route is on trial from the start or never.
+        const told = { ...routeOf(drawn.route), ...own.get(permit), trial: false };
+        // An exit has one weight whoever tells of it first.
+        const egress = EXITS[drawn.exit] ?? (told.weight === 1 ? told.egress : EXITS[0]);
+        return { do: 'bind', permit, egress, route: told };
       }
       case 'cancel':
         return { do: 'cancel', permits: drawn.permits.map(permitOf) };
@@ -267,13 +278,17 @@ export async function runBatches(
     batch.steps.forEach((step, i) => {
       if (step.do !== 'reserve') return;
       asked.add(step.id);
-      for (const [n] of (expected.answers[i] as ReserveAnswer).grants) permits.push(`${step.id}.${n}`);
+      for (const [n, egress, , id] of (expected.answers[i] as ReserveAnswer).grants) {
+        permits.push(`${step.id}.${n}`);
+        const { session, weight, shared } = routes.get(id)!;
+        own.set(`${step.id}.${n}`, { id, pool: step.pool, session, weight, shared, egress });
+      }
     });
   };
 
   const target = 'shop.test';
   // Where health counts, what is forgotten is not the same: so nothing is, for something is in flight everywhere.
-  const of = ({ health: own, ...rest }: StepPolicy): StepPolicy => (ill ? { ...rest, health: own } : rest);
+  const of = ({ health: ejects, ...rest }: StepPolicy): StepPolicy => (ill ? { ...rest, health: ejects } : rest);
   if (ill) {
     const names = [...EXITS, ...POOLS.flatMap((pool) => Array.from({ length: 6 }, (_, i) => `${pool}/${i}`))];
     const kept = names.map((egress, i) => ({ id: `kept${i}`, egress, cost: 1, keepMs: 1e9 }));

@@ -28,15 +28,14 @@ export class Alone {
   /** What it took by itself. */
   private readonly taken = new Map<string, Taken>();
 
-  constructor(link: Link, share: StepPolicy, workers: number, lateMs: number, clock: Clock) {
+  constructor(link: Link, share: StepPolicy, workers: number, restMs: number, clock: Clock) {
     this.link = link;
     this.share = share;
     this.shareFor = link.policy;
     this.workers = workers;
     this.clock = clock;
     this.backend = localBackend({ clock });
-    // What the others sent last may be as late as the answer that did not come.
-    this.ask({ do: 'rest', forMs: link.windowMs + lateMs });
+    this.ask({ do: 'rest', forMs: restMs });
     this.ask(inFlight(link, clock.now()));
   }
 

@@ -145,7 +145,7 @@ export class Guard implements Taker {
         for (const { down } of this.listeners) down(error);
         this.lookLater();
       }
-      outage = new Outage(this, link, error);
+      outage = new Outage(this, link, error, this.clock.now());
       this.outages.set(link, outage);
       this.cause = error;
     }
@@ -155,7 +155,7 @@ export class Guard implements Taker {
   /** While nothing at all has been heard since the first of them went down, the others need not find out one by one. */
   private sameAsOthers(link: Link): Outage | undefined {
     if (this.outages.size === 0 || this.heardAt >= this.downAt) return undefined;
-    const outage = new Outage(this, link, this.cause!);
+    const outage = new Outage(this, link, this.cause!, this.downAt);
     this.outages.set(link, outage);
     return outage;
   }

@@ -22,15 +22,19 @@ export class KnownRoutes {
     return ways?.key ?? pool;
   }
 
-  /** At that target the route leads to `egress`, and no more to `before`. */
-  add(link: Link, pool: string, route: Route, egress: string, before?: string): void {
+  /** At that target the route leads to `egress`. */
+  add(link: Link, pool: string, route: Route, egress: string): void {
     this.routes.set(nameOf(pool, route.id), route);
     let places = this.told.get(route);
     if (places === undefined) this.told.set(route, (places = new Map()));
     let told = places.get(link);
     if (told === undefined) places.set(link, (told = { pool, egresses: new Set() }));
-    if (before !== undefined) told.egresses.delete(before);
     told.egresses.add(egress);
+  }
+
+  /** And no more to `before`. */
+  moved(link: Link, route: Route, before: string): void {
+    this.told.get(route)?.get(link)?.egresses.delete(before);
   }
 
   /** The route of a permit, as one of this process's own; undefined when it has no use for it. */

@@ -28,16 +28,19 @@ export class Outage {
   private ended!: (error?: Error) => void;
   private readonly end$: Promise<Error | undefined>;
 
-  constructor(guard: Guard, link: Link, error: StoreError) {
+  /** `startedAt`: since when nothing has been heard. */
+  constructor(guard: Guard, link: Link, error: StoreError, startedAt: number) {
     this.guard = guard;
     this.link = link;
-    this.startedAt = guard.clock.now();
+    this.startedAt = startedAt;
     this.error = error;
     const { onStoreError, expectedWorkers, commandTimeoutMs } = guard.options;
     const share = onStoreError === 'local' ? shareOf(link.policy, expectedWorkers) : undefined;
     // Routes are to be made known to it, and to the state when that is back, as if for the first time.
     link.cursors.clear();
-    if (share !== undefined) this.alone = new Alone(link, share, expectedWorkers, commandTimeoutMs, guard.clock);
+    // What the others sent last may be as late as the answer that did not come.
+    const restMs = Math.max(0, startedAt + link.windowMs + commandTimeoutMs - guard.clock.now());
+    if (share !== undefined) this.alone = new Alone(link, share, expectedWorkers, restMs, guard.clock);
     this.end$ = new Promise((resolve) => {
       this.ended = resolve;
     });

@@ -79,17 +79,18 @@ export class SharedStore implements Store {
     const held = link?.permits.get((grant as SharedGrant).id);
     if (link === undefined || held !== grant || held.cooledAt !== undefined)
       return { ok: false, retryInMs: 0, duplicate: false };
-    const pool = held.pool;
+    const { pool, egress: before } = held;
     const route = plainRoute(grant.route, pool, this.clock.now());
+    const moves = route.shared && route.weight === 1 && egress !== before;
     // Where it leads is known to all now: also of one that only its holder had asked for.
-    if (route.shared && route.weight === 1 && egress !== held.egress) {
-      this.routes.add(link, pool, grant.route, egress, held.egress);
-    }
+    if (moves) this.routes.add(link, pool, grant.route, egress);
     const answer = this.taker.take(link, [{ do: 'bind', permit: held.id, egress, route }]);
     return andThen(answer, ([bound]) => {
       const { ok, retryInMs, duplicate } = bound as BindAnswer;
       if (ok) held.egress = egress;
       else this.over(link, held);
+      // Of a permit that was lost nothing is moved: the route may still lead where it did.
+      if (moves && (ok || retryInMs > 0)) this.routes.moved(link, grant.route, before);
       return { ok, retryInMs, duplicate };
     });
   }

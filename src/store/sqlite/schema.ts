@@ -12,7 +12,8 @@ const BUSY_MS = 3;
 const PAUSE_MS = 5;
 
 /**
- * The records are JSON. Only what is looked for has a column of its own: the places in the lanes, the end of the permits.
+ * The records are JSON. What is looked for has a column of its own (the places in the lanes, the end of the permits), and so
+ * have the stamps of cooling slots, of which there may be thousands.
  * A target goes by a number, for its name would be in every key; one without a name is being cleaned up.
  */
 const TABLES = `
@@ -21,6 +22,7 @@ CREATE TABLE target (
   name TEXT UNIQUE,
   keep_until REAL NOT NULL,
   gate TEXT NOT NULL,
+  cooling BLOB NOT NULL,
   counts TEXT NOT NULL
 ) STRICT;
 CREATE INDEX target_keep ON target (keep_until);
@@ -28,6 +30,7 @@ CREATE TABLE egress (
   target INTEGER NOT NULL,
   key TEXT NOT NULL,
   record TEXT NOT NULL,
+  cooling BLOB NOT NULL,
   PRIMARY KEY (target, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE ejected (

@@ -1,4 +1,4 @@
-import type { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { ClosedError } from '../../errors.ts';
 import { BackendError } from '../shared/failure.ts';
 import type { Backend, Batch, BatchAnswer } from '../shared/steps.ts';
@@ -33,6 +33,8 @@ export class SqliteBackend implements Backend {
   private readonly db: DatabaseSync;
   private readonly sql: Statements;
   private readonly cleanUp: CleanUp;
+  private readonly begin: StatementSync;
+  private readonly commit: StatementSync;
   private untilCleanUp = CLEAN_UP_EVERY;
   private waiting: Waiting[] = [];
   private timer: NodeJS.Timeout | undefined;
@@ -47,6 +49,8 @@ export class SqliteBackend implements Backend {
     try {
       this.sql = statements(this.db);
       this.cleanUp = new CleanUp(this.db);
+      this.begin = this.db.prepare('BEGIN IMMEDIATE');
+      this.commit = this.db.prepare('COMMIT');
     } catch (error) {
       this.db.close();
       throw storeFailure(path, error);
@@ -77,15 +81,14 @@ export class SqliteBackend implements Backend {
 
   /** Takes all of them as one transaction; undefined when the file is locked. */
   private transaction(batches: readonly Batch[]): readonly BatchAnswer[] | undefined {
-    const { db } = this;
     try {
-      db.exec('BEGIN IMMEDIATE');
+      this.begin.run();
       const answers = batches.map((batch) => this.takeOne(batch));
       if (--this.untilCleanUp <= 0) {
         this.untilCleanUp = CLEAN_UP_EVERY;
         this.cleanUp.run(this.now());
       }
-      db.exec('COMMIT');
+      this.commit.run();
       return answers;
     } catch (error) {
       this.rollBack();

@@ -13,12 +13,12 @@ interface Counts {
 const NOTHING: Counts = { egresses: 0, permits: 0, outs: 0, lanes: {}, sweptTo: '' };
 
 const SQL = {
-  findTarget: 'SELECT id, gate, counts FROM target WHERE name = ?',
-  addTarget: "INSERT INTO target (name, keep_until, gate, counts) VALUES (?, 0, '', '')",
-  saveTarget: 'UPDATE target SET keep_until = ?, gate = ?, counts = ? WHERE id = ?',
-  egress: 'SELECT record FROM egress WHERE target = ? AND key = ?',
-  addEgress: 'INSERT INTO egress (record, target, key) VALUES (?, ?, ?)',
-  saveEgress: 'UPDATE egress SET record = ? WHERE target = ? AND key = ?',
+  findTarget: 'SELECT id, gate, cooling, counts FROM target WHERE name = ?',
+  addTarget: "INSERT INTO target (name, keep_until, gate, cooling, counts) VALUES (?, 0, '', x'', '')",
+  saveTarget: 'UPDATE target SET keep_until = ?, gate = ?, cooling = ?, counts = ? WHERE id = ?',
+  egress: 'SELECT record, cooling FROM egress WHERE target = ? AND key = ?',
+  addEgress: 'INSERT INTO egress (record, cooling, target, key) VALUES (?, ?, ?, ?)',
+  saveEgress: 'UPDATE egress SET record = ?, cooling = ? WHERE target = ? AND key = ?',
   dropEgress: 'DELETE FROM egress WHERE target = ? AND key = ?',
   egresses: 'SELECT key FROM egress WHERE target = ? ORDER BY key',
   someEgresses: 'SELECT key FROM egress WHERE target = ? AND key > ? ORDER BY key LIMIT ?',
@@ -44,6 +44,18 @@ export function statements(db: DatabaseSync): Statements {
   return Object.fromEntries(Object.entries(SQL).map(([name, sql]) => [name, db.prepare(sql)])) as Statements;
 }
 
+interface FoundTarget {
+  readonly id: number;
+  readonly gate: string;
+  readonly cooling: Uint8Array;
+  readonly counts: string;
+}
+
+interface FoundEgress {
+  readonly record: string;
+  readonly cooling: Uint8Array;
+}
+
 interface Kept<T> {
   /** Undefined: it is not there, or no more. */
   row: T | undefined;
@@ -65,14 +77,15 @@ export class SqliteRows implements Rows {
 
   constructor(sql: Statements, name: string) {
     this.sql = sql;
-    const found = sql.findTarget.get(name) as { id: number; gate: string; counts: string } | undefined;
+    const found = sql.findTarget.get(name) as FoundTarget | undefined;
     if (found === undefined) {
       this.target = Number(sql.addTarget.run(name).lastInsertRowid);
       this.counts = { ...NOTHING, lanes: {} };
     } else {
       this.target = found.id;
       this.counts = JSON.parse(found.counts);
-      this.theGate = JSON.parse(found.gate);
+      this.theGate = JSON.parse(found.gate) as GateRow;
+      if (this.theGate.account !== undefined) this.theGate.account.cooling = unpacked(found.cooling);
     }
   }
 
@@ -83,7 +96,10 @@ export class SqliteRows implements Rows {
     const gate = this.theGate!;
     // On the clock of the file, that is: without what was added so that it never steps back.
     const keepUntil = gate.keepUntil - gate.skew;
-    this.sql.saveTarget.run(keepUntil, JSON.stringify(gate), JSON.stringify(this.counts), this.target);
+    const account = gate.account && { ...gate.account, cooling: [] };
+    const record = JSON.stringify({ ...gate, account });
+    const cooling = packed(gate.account?.cooling ?? []);
+    this.sql.saveTarget.run(keepUntil, record, cooling, JSON.stringify(this.counts), this.target);
   }
 
   gate(): GateRow | undefined {
@@ -202,8 +218,9 @@ export class SqliteRows implements Rows {
   private keep(key: string): Kept<EgressRow> {
     let kept = this.read.get(key);
     if (kept === undefined) {
-      const found = this.sql.egress.get(this.target, key) as { record: string } | undefined;
+      const found = this.sql.egress.get(this.target, key) as FoundEgress | undefined;
       const row = found === undefined ? undefined : (JSON.parse(found.record) as EgressRow);
+      if (row !== undefined) row.cooling = unpacked(found!.cooling);
       this.read.set(key, (kept = { row, stored: row !== undefined, changed: false }));
     }
     return kept;
@@ -213,7 +230,8 @@ export class SqliteRows implements Rows {
     const { addEgress, saveEgress } = this.sql;
     for (const [key, kept] of this.read) {
       if (!kept.changed) continue;
-      (kept.stored ? saveEgress : addEgress).run(JSON.stringify(kept.row), this.target, key);
+      const record = JSON.stringify({ ...kept.row, cooling: [] });
+      (kept.stored ? saveEgress : addEgress).run(record, packed(kept.row!.cooling), this.target, key);
       kept.stored = true;
       kept.changed = false;
     }
@@ -230,4 +248,14 @@ export class SqliteRows implements Rows {
     }
     this.places.clear();
   }
+}
+
+/** The stamps apart from the rest of their record, eight bytes each: there may be thousands, and every step writes them. */
+function packed(stamps: readonly number[]): Uint8Array {
+  return new Uint8Array(Float64Array.from(stamps).buffer);
+}
+
+function unpacked(bytes: Uint8Array): number[] {
+  // A copy: the bytes need not begin where a number may.
+  return Array.from(new Float64Array(Uint8Array.from(bytes).buffer));
 }

@@ -4,6 +4,7 @@ import { invalid, knownOnly } from '../../validate.ts';
 import { FAILURE_OPTIONS, type FailureOptions, resolveFailureOptions } from '../shared/failure-options.ts';
 import { Guard } from '../shared/guard.ts';
 import { SharedStore } from '../shared/shared-store.ts';
+import type { Store } from '../store.ts';
 import { SqliteBackend } from './sqlite-backend.ts';
 
 const BUSY_SHARE = 0.9;
@@ -31,7 +32,7 @@ export interface SqliteStoreOptions extends FailureOptions {
  *
  * const proxies = new ProxyManager({ gateway, store: sqliteStore('/var/lib/crawler/pace.db') });
  */
-export function sqliteStore(path: string, options: SqliteStoreOptions = {}): SharedStore {
+export function sqliteStore(path: string, options: SqliteStoreOptions = {}): Store {
   if (typeof path !== 'string' || path === '') throw invalid('path', 'the name of a file', path);
   knownOnly('sqliteStore', options, [...FAILURE_OPTIONS, 'clock', 'random']);
   const { clock = systemClock, random = Math.random } = options;

@@ -8,12 +8,12 @@ export const BEGIN: string = String.raw`
 -- KEYS[1] gate       string  the target as a whole: rests, rates, circuit, what adapts (msgpack)
 -- KEYS[2] egresses   hash    egress key -> its slots, health, and the routes that lead to it (packed, see egresses.ts)
 -- KEYS[3] permits    hash    permit id -> what it holds (packed, see permits.ts)
--- KEYS[4] until      zset    permit id by the time it ends by itself
+-- KEYS[4] until      zset    permit id by the time it ends by itself, in whole microseconds
 -- KEYS[5] out        set     egresses that are out for bad health
 -- ARGV[1] the time in milliseconds; '' for the server's own, as always but in tests
 -- ARGV[2] the batch as JSON
--- There is also a key for each lane: a zset, one a pool, of egress keys by the time they are usable. Which pools there are
--- only the state knows, so these keys cannot be given beforehand. That is safe in a Cluster, too: they begin like the
+-- There is also a key for each lane: a zset, one a pool, of egress keys by the time they are usable, in whole microseconds (a small zset
+-- compares integers twenty times as fast as fractions). Which pools there are only the state knows, so these keys cannot be given beforehand. That is safe in a Cluster, too: they begin like the
 -- others, with the same {hash tag}, so they are in the same slot, which a node has, and moves, as a whole.
 -- Returns the answer as JSON: cjson keeps 14 digits of a number, so it is put together by hand with 17.
 local call, try = redis.call, redis.pcall

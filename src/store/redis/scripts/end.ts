@@ -6,7 +6,12 @@ for i = 1, #steps do
   local step = steps[i]
   local kind = step['do']
   if kind == 'reserve' then
-    ids[#ids + 1] = step.id .. '.0'
+    step.names = {}
+    for k = 1, step.count do
+      local name = step.id .. '.' .. (k - 1)
+      step.names[k] = name
+      ids[#ids + 1] = name
+    end
   elseif kind == 'settle' then
     for k = 1, #step.reports do ids[#ids + 1] = step.reports[k].permit end
   elseif kind == 'bind' then
@@ -48,7 +53,7 @@ for i = 1, #steps do
     for k = 1, #step.permits do
       local p = permit(step.permits[k])
       if p and p.cooled then
-        local till = max(now + step.keepMs, p.till or tonumber(call('ZSCORE', UNTIL, p.id) or 0))
+        local till = max(now + step.keepMs, p.till or (call('ZSCORE', UNTIL, p.id) or 0) / 1000)
         quietFrom(till)
         keep(p, '\1', till)
       end

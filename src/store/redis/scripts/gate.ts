@@ -65,7 +65,7 @@ local function follow()
       spaced = NEVER, cooldown = NEVER, before = NEVER, limit = most,
     }
   end
-  if account then account.limit = most end
+  if P.account then account.limit = most end
   local own = P.account and huge or most
   if own ~= limit or P.windowMs ~= window then
     quietAt = quietAt + max(0, P.windowMs - window)

@@ -21,7 +21,9 @@ local function insert(lane, route, key)
   lane.last = lane.last + 1
 end
 
-local function place(route, key)
+-- at: when it is usable, in milliseconds.
+local function place(route, at)
+  local key = floor(at * 1000)
   if route.key == key then return end
   route.key = key
   if not route.moved then
@@ -90,7 +92,7 @@ local function writeLanes()
         puts[pool] = put
       end
       local n = #put
-      put[n + 1], put[n + 2] = route.key ~= huge and route.key or '+inf', e.key
+      put[n + 1], put[n + 2] = route.key ~= huge and format('%d', route.key) or '+inf', e.key
     elseif not e.routes[pool] then
       takes[pool] = takes[pool] or {}
       takes[pool][#takes[pool] + 1] = e.key
@@ -153,7 +155,7 @@ local function readOn(lane, count)
   lane.tail = to
 end
 
--- The lane's first route that still lives, its key, and when its egress is usable; nothing when only a settle can tell.
+-- The lane's first route that still lives, and when its egress is usable; nothing when only a settle can tell.
 local function top(lane, count)
   while true do
     local row, rowKeys, head = lane.row, lane.rowKeys, lane.head
@@ -177,7 +179,7 @@ local function top(lane, count)
       else
         -- After a change of the limit in a lane of many: its place was worked out for another one.
         local own = keyFor(route.e, route, 1)
-        if own <= key or own <= now then return route, key, own end
+        if own <= now or floor(own * 1000) <= key then return route, own end
         rekey(route.e)
       end
     end
@@ -194,7 +196,7 @@ local function soonestFor(pool, cost)
     for i = 1, #answer, 2 do names[#names + 1] = answer[i] end
     findAll(names)
     for i = 1, #names do
-      local key = tonumber(answer[2 * i])
+      local key = tonumber(answer[2 * i]) / 1000
       -- A key that has passed says only that it has: of those the first many are all looked at.
       if key >= bestAt and (key > now or rank + i > MANY) then return best, bestAt end
       local e = cache[names[i]]

@@ -64,6 +64,13 @@ local function takeOver(step)
     if not permit(id) then
       local e = egressFor(one.egress, 1)
       local cooled = one.cooledForMs
+      -- Which of the rates counted for it is not known: all did.
+      local since = now - (cooled or 0)
+      for k = 1, #P.rates do
+        local rate = P.rates[k]
+        tats[k] = max(tats[k] or NEVER, since) + cost * (rate[2] / (rate[1] - rate[3] + 1))
+        spentAts[k], refunds[k] = max(spentAts[k] or NEVER, since), refunds[k] or 0
+      end
       local till = now + one.keepMs
       if cooled then
         stamp(e, limit, now - cooled, cost)

@@ -49,7 +49,7 @@ local function permit(id)
   for i = #granted - 1, 1, -2 do
     if granted[i] == id and granted[i + 1] then
       p = decodedPermit(id, granted[i + 1])
-      p.written, p.till = true, ends[i]
+      p.written, p.till = true, ends[i] / 1000
       return p
     end
   end
@@ -62,10 +62,12 @@ local function encodedPermit(p)
     #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route, p.n) .. sub(p.raw, p.at)
 end
 
+local function micros(at) return format('%d', ceil(at * 1000)) end
+
 local function keep(p, record, till)
   local n = #granted
   granted[n + 1], granted[n + 2] = p.id, record
-  ends[n + 1], ends[n + 2] = till, p.id
+  ends[n + 1], ends[n + 2] = micros(till), p.id
   p.written, p.till = true, till
 end
 
@@ -149,7 +151,7 @@ end
 
 -- Permits never settled: the request may have been sent until the deadline, so the slots cool from there.
 local function expireLost()
-  local ids = try('ZRANGEBYSCORE', UNTIL, '-inf', now, 'LIMIT', 0, CHUNK)
+  local ids = try('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
   if ids.err then return ids end
   if #ids == 0 then return end
   readPermits(ids)
@@ -157,7 +159,7 @@ local function expireLost()
     local p = permits[ids[i]]
     if not p then
       over[#over + 1] = ids[i]
-    else
+    elseif p.cooled or p.deadline <= now then
       forget(p)
       if not p.cooled then
         local e = egressFor(p.egress, 1)

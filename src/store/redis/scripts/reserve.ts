@@ -21,12 +21,9 @@ end
 
 -- The answer to a call that was answered before, as far as its permits are still there.
 local function again(step)
-  local ids = {}
-  for i = 1, step.count do ids[i] = step.id .. '.' .. (i - 1) end
-  readPermits(ids)
   local grants = {}
   for i = 1, step.count do
-    local p = permit(ids[i])
+    local p = permit(step.names[i])
     if p and not p.cooled and p.route ~= '' then
       local e = egressFor(p.egress, 1)
       local route, pin = e.routes[p.pool], step.pin
@@ -47,7 +44,11 @@ local function again(step)
 end
 
 function reserve(step)
-  if permit(step.id .. '.0') then return again(step) end
+  local names = step.names
+  for i = 1, #names do
+    -- It was taken before; its first permits may be over since.
+    if permits[names[i]] or (#granted > 0 and permit(names[i])) then return again(step) end
+  end
   local most = follow()
   local units, count, pin, pool = step.cost, step.count, step.pin, step.pool
   -- What has come down below what one request takes is spent on it whole.
@@ -78,7 +79,7 @@ function reserve(step)
   local markFormat = '<' .. rep('d', #rates)
   local marked = pack(markFormat, unpack(marks))
 
-  local id, random, offers = step.id .. '.', step.random, step.offers
+  local random, offers = step.random, step.offers
   local offered, wants = 0, false
   local patient, horizon = now + step.patienceMs, now + step.horizonMs
   local deadlineMs, apart = step.deadlineMs, P.spacingMs
@@ -109,13 +110,13 @@ function reserve(step)
       usable = usableAt(e, cost)
     else
       -- The egress to use next, a new one when no known route is usable soon enough and the pool offers one.
+      local soonest
       while true do
-        local soonest
         if cost > 1 then
           route, soonest = soonestFor(pool, cost)
         else
           lane = lanes[pool] or openLane(pool)
-          route, soonest, usable = top(lane, allowed - n)
+          route, soonest = top(lane, allowed - n)
         end
         if soonest <= patient then break end
         if offered == #offers then
@@ -129,7 +130,7 @@ function reserve(step)
         end
       end
       e = route and route.e
-      if not e then usable = huge elseif cost > 1 or usable == huge then usable = usableAt(e, cost) end
+      usable = soonest
     end
     if usable > horizon then
       limiting = 'budget'
@@ -176,7 +177,7 @@ function reserve(step)
     if nRates > 0 then marked = pack(markFormat, unpack(marks)) end
     local ticket = 0
     if circuit and K then ticket = circuitPass(start) end
-    local name = id .. n
+    local name = names[n + 1]
     if H then passHealth(e, name, start) end
     rekey(e)
 
@@ -188,7 +189,7 @@ function reserve(step)
     granted[g + 1] = name
     granted[g + 2] = pack('<BI4I4i4ddddHc0Hc0Hc0B', owned, cost, units, ticket, start, deadline, spacing, before,
       #e.key, e.key, #pool, pool, #told, told, #rates) .. marked
-    ends[g + 1], ends[g + 2] = deadline, name
+    ends[g + 1], ends[g + 2] = micros(deadline), name
     active = active + 1
 
     local tail

@@ -44,7 +44,7 @@ local function isOnly(p, e)
   -- Sessions can be opened, and an exit that rotates is another one each time.
   if p.route == '' or p.session or not p.single then return false end
   local route = e.routes[p.pool]
-  if not route or route.id ~= p.route then return false end
+  if not route or route.id ~= p.route or route.endsAt <= now then return false end
   syncLanes()
   for rank = 0, huge, 16 do
     local names = call('ZRANGE', LANE .. p.pool, rank, rank + 15)
