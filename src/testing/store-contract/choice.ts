@@ -112,6 +112,24 @@ export const choice: Cases = {
     like(ids([await at.grant()]), ['pool/2']);
   },
 
+  'choice: nor is one that was closed without a word, or ended sooner than it was to': async (stage) => {
+    const routes = proxies(3);
+    const at = await stage(routes, { limit: 9 });
+    const { policy } = at;
+    const grants = await at.grants(3, { policy: { ...policy, limit: 1 } });
+    for (const grant of grants) {
+      await at.answer(grant);
+      await at.pass(1);
+    }
+    routes[0].closed = true;
+    routes[1].expiresAt = at.clock.now();
+    // It may take more than one look.
+    for (let i = 0; i < 5; i++) {
+      const ways = ids((await at.reserve(1)).grants);
+      like(ways.includes('pool/1') || ways.includes('pool/2'), false);
+    }
+  },
+
   'choice: a session whose exit is yet to be named is tried by one request at a time': async (stage) => {
     const [route] = sessions(1, { trial: true });
     const at = await stage([route]);
