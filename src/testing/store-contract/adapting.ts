@@ -1,5 +1,5 @@
 import type { Policy } from '../../store/store.ts';
-import { introduce } from './health.ts';
+import { introduce } from './ailing.ts';
 import { like } from './like.ts';
 import { AIMD, aRoute, proxies, TARGET } from './scenery.ts';
 import { type Cases, kinds, type SetStage, type Stage } from './stage.ts';

@@ -8,6 +8,8 @@ import { sameAsMemory } from './differential.ts';
 import { ends } from './ends.ts';
 import { health } from './health.ts';
 import { limits } from './limits.ts';
+import { pins } from './pins.ts';
+import { probes } from './probe.ts';
 import { promises } from './promises.ts';
 import { slots } from './slots.ts';
 import { type Cases, type MakeStore, onStage } from './stage.ts';
@@ -34,7 +36,20 @@ export interface StoreCase {
   run(): Promise<void>;
 }
 
-const ALL: readonly Cases[] = [slots, choice, limits, ends, binding, cooldowns, health, breaker, adapting, promises];
+const ALL: readonly Cases[] = [
+  slots,
+  choice,
+  pins,
+  limits,
+  ends,
+  binding,
+  cooldowns,
+  health,
+  probes,
+  breaker,
+  adapting,
+  promises,
+];
 
 /**
  * What a {@link Store} promises, as tests for one of your own: about 170 cases by name, each with a fresh store in virtual
