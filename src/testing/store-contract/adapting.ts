@@ -112,7 +112,7 @@ export const adapting: Cases = {
     await at.answer(await at.grant({ cost: 5 }), 'ignored');
     await at.pass(100);
     // And its full price of the rates.
-    await at.refused('rate', 800);
+    await at.refused('rate', 4800, { cost: 5 });
   },
 
   'budget: of an account it adapts, too': async (stage) => {

@@ -113,8 +113,9 @@ export const binding: Cases = {
     like(await at.egress('10.0.0.1'), { busy: 3 });
     routes[1].expiresAt = at.clock.now() + 50;
     like(await at.bind(await at.grant({ pin: aRoute(3, { expiresAt: at.clock.now() + 50 }) }), '10.0.0.2'), yes);
+    const other = await at.grant({ pin: aRoute(4) });
     await at.pass(50);
-    like(await at.bind(await at.grant({ pin: aRoute(4) }), '10.0.0.2'), yes);
+    like(await at.bind(other, '10.0.0.2'), yes);
   },
 
   'bind: of an exit that rotates and is named, each egress has its own budget, the way in none': async (stage) => {
