@@ -56,8 +56,8 @@ const ALL: readonly Cases[] = [
  * time, then random traces whose every answer is to be that of {@link memoryStore}. For any test runner. Where the words of
  * the contract leave something open, `memoryStore()` is right.
  *
- * Numbers may differ by a millionth. Two things are not asked of a store: which of several equally good egresses it takes,
- * and what it remembers of an egress that is cold.
+ * Numbers may differ by a millionth. Two things are not asked of a store: which of several egresses it takes that are
+ * equally good to the microsecond, and what it remembers of an egress that is cold.
  *
  * @throws {ConfigError} on a bad option.
  * @example
