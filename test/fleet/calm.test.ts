@@ -58,56 +58,35 @@ describe('what is counted here', () => {
   }, 60_000);
 });
 
-describe.each(shared)('eight workers on one $name', ({ name, place }) => {
+describe.each(shared)('eight workers on one $name', ({ place }) => {
   it('keep to one budget, and use it', async () => {
-    const scenario: Scenario = { store: await place(), budget, exits: 6, flaky: 0.02, forMs: 5000 };
+    const scenario: Scenario = { store: await place(), budget, exits: 6, flaky: 0.02, forMs: 4000 };
     const fleet = await Fleet.run(crew, scenario);
     expectPromises(fleet, scenario);
-    const share = fleet.sends / (fleet.tookMs / 1000) / fleet.mostPerSecond;
-    console.log(
-      name,
-      'calm',
-      fleet.requests,
-      fleet.sends,
-      share,
-      fleet.world.sessions,
-      fleet.world.gateway.stats().connects,
-    );
-    expect(share).toBeGreaterThan(0.5);
+    expect(fleet.used).toBeGreaterThan(0.5);
     expect(fleet.world.target.ips().length).toBe(6);
   }, 60_000);
 
   it('keep to it with one killed by SIGKILL every second', async () => {
     const scenario: Scenario = {
-      ...{ store: await place(), budget, exits: 6, flaky: 0.02, forMs: 5500, kills: 5 },
-      weather: (fleet) => every(1000, 5, () => fleet.killOne()),
+      ...{ store: await place(), budget, exits: 6, flaky: 0.02, forMs: 4500, kills: 4 },
+      weather: (fleet) => every(1000, 4, () => fleet.killOne()),
     };
     const fleet = await Fleet.run(crew, scenario);
     expectPromises(fleet, scenario);
-    expect(fleet.killed).toBe(5);
-    const share = fleet.sends / (fleet.tookMs / 1000) / fleet.mostPerSecond;
-    console.log(
-      name,
-      'killed',
-      fleet.requests,
-      fleet.sends,
-      share,
-      fleet.world.sessions,
-      fleet.world.gateway.stats().connects,
-    );
-    expect(share).toBeGreaterThan(0.25);
+    expect(fleet.killed).toBe(4);
+    expect(fleet.used).toBeGreaterThan(0.25);
   }, 60_000);
 
   it('keep to one number of requests in flight, by target and over the pool, also with workers killed', async () => {
     const scenario: Scenario = {
       ...{ store: await place(), budget: { limit: 200, windowMs: 1000 }, exits: 4, latencyMs: [60, 140] },
-      ...{ concurrency: 10, poolConcurrency: 14, manager: { adaptive: false }, forMs: 4500, kills: 3 },
-      weather: (fleet) => every(1200, 3, () => fleet.killOne()),
+      ...{ concurrency: 6, poolConcurrency: 10, manager: { adaptive: false }, forMs: 3500, kills: 2 },
+      weather: (fleet) => every(1000, 2, () => fleet.killOne()),
     };
     const fleet = await Fleet.run(crew, scenario);
     expectPromises(fleet, scenario);
-    console.log(name, 'places', fleet.sends, fleet.world.mostAtOnce('a.test'), fleet.world.mostAtOnce());
     // They were needed.
-    expect([fleet.world.mostAtOnce('a.test'), fleet.world.mostAtOnce()]).toEqual([10, 14]);
+    expect([fleet.world.mostAtOnce('a.test'), fleet.world.mostAtOnce()]).toEqual([6, 10]);
   }, 60_000);
 });

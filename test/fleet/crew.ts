@@ -18,6 +18,8 @@ export class Crew implements AsyncDisposable {
 
   /** Resolves once so many are ready and have nothing to do. */
   async stock(count: number): Promise<void> {
+    // The first one compiles for all.
+    if (this.processes.all.length === 0) this.idle.push(Promise.resolve(await this.start()));
     while (this.idle.length < count) this.idle.push(this.start());
     await Promise.all(this.idle);
   }

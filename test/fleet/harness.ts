@@ -138,12 +138,17 @@ export class Fleet implements AsyncDisposable {
   async killOne(): Promise<Member> {
     const busy = this.members.filter((member) => member.isBusy);
     const victim = busy[this.killed % busy.length] ?? this.members[0];
-    this.members.splice(this.members.indexOf(victim), 1);
-    this.killed++;
-    await victim.kill();
+    await this.kill(victim);
     const substitute = await this.recruit();
     if (this.open) this.employ(substitute);
     return victim;
+  }
+
+  /** SIGKILL; resolves once it is gone. */
+  async kill(victim: Member): Promise<void> {
+    this.members.splice(this.members.indexOf(victim), 1);
+    this.killed++;
+    await victim.kill();
   }
 
   /** All workers close what they have. */

@@ -1,6 +1,7 @@
 import { Cluster, Redis } from 'ioredis';
 import type { Store } from 'paceline';
 import { redisStore } from 'paceline/redis';
+import { sqliteStore } from 'paceline/sqlite';
 import type { Role } from './protocol.ts';
 
 interface OpenedStore {
@@ -12,7 +13,10 @@ interface OpenedStore {
 /** Connects a worker to the state that it shares; resolves once that answers. */
 export async function openStore({ store: place, onStoreError }: Role): Promise<OpenedStore> {
   if (place.kind === 'memory') return { close: async () => {} };
-  if (place.kind === 'sqlite') throw new Error('no sqlite yet');
+  if (place.kind === 'sqlite') {
+    const store = sqliteStore(place.path);
+    return { store, close: async () => store.close() };
+  }
   const client =
     place.kind === 'redis'
       ? new Redis(place.port)
