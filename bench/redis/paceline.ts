@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resolveAdaptation } from '../../src/adaptation.ts';
 import type { Demand, Grant, Policy, Route, Store } from '../../src/index.ts';
-import { redisStore, type SharedStore } from '../../src/redis.ts';
+import { redisStore } from '../../src/redis.ts';
 import type { RedisServer } from '../../test/support/redis-server.ts';
 import { answered, staticRoutes } from '../support/egresses.ts';
 import { type Contender, EGRESSES, LIMIT, WINDOW_MS } from './contender.ts';
@@ -35,7 +35,7 @@ export const ADAPTING: Policy = {
 
 /** A store and what it knows. */
 export interface Known {
-  readonly store: SharedStore;
+  readonly store: Store;
   readonly targets: readonly string[];
   readonly policy: Policy;
 }
@@ -96,7 +96,7 @@ export function paceline({ store, targets, policy }: Known, { settles, places = 
 
 /** Those who wait at one target. */
 class Line {
-  private readonly store: SharedStore;
+  private readonly store: Store;
   private readonly target: string;
   private readonly demand: Demand & { count: number };
   private readonly settles: boolean;
@@ -106,7 +106,7 @@ class Line {
   private unsettled = 0;
   private allSettled = (): void => {};
 
-  constructor(store: SharedStore, target: string, demand: Demand & { count: number }, settles: boolean) {
+  constructor(store: Store, target: string, demand: Demand & { count: number }, settles: boolean) {
     this.store = store;
     this.target = target;
     this.demand = demand;
