@@ -103,7 +103,7 @@ export class SharedStore implements Store {
       const held = link.permits.get((grant as SharedGrant).id);
       if (held !== grant) continue;
       const { id: permit, route } = held;
-      const random = [this.chance(), this.chance()] as const;
+      const random = [this.random(), this.random()] as const;
       told.push({ permit, trial: route.trial, outcome, retryAfterMs, quota, graceMs, end, random, keepMs: KEEP_MS });
       held.cooledAt ??= this.clock.now() + graceMs;
       if (end) this.over(link, held);
@@ -158,11 +158,6 @@ export class SharedStore implements Store {
   close(): Awaitable<void> {
     this.keeper.close();
     return this.taker.close();
-  }
-
-  /** In three digits: that will do, and has to be sent. */
-  private chance(): number {
-    return Math.floor(this.random() * 1000) / 1000;
   }
 
   /** The permit's holder is done with it. */
