@@ -12,7 +12,9 @@ interface Told {
 
 /** The routes that this process and others have told each other of, by the names they go by there. */
 export class KnownRoutes {
-  private readonly routes = new Map<string, Route>();
+  /** By pool, then by id: two look-ups cost less than a name made of both, for every permit. */
+  private readonly routes = new Map<string, Map<string, Route>>();
+  private size = 0;
   /** The targets that each may be in use at. */
   private readonly told = new WeakMap<Route, Map<Link, Told>>();
   private lookAt = FIRST_LOOK;
@@ -24,12 +26,11 @@ export class KnownRoutes {
 
   /** At that target the route leads to `egress`. */
   add(link: Link, pool: string, route: Route, egress: string): void {
-    this.routes.set(nameOf(pool, route.id), route);
-    let places = this.told.get(route);
-    if (places === undefined) this.told.set(route, (places = new Map()));
-    let told = places.get(link);
-    if (told === undefined) places.set(link, (told = { pool, egresses: new Set() }));
-    told.egresses.add(egress);
+    let ids = this.routes.get(pool);
+    if (ids === undefined) this.routes.set(pool, (ids = new Map()));
+    if (!ids.has(route.id)) this.size++;
+    ids.set(route.id, route);
+    this.place(link, pool, route).egresses.add(egress);
   }
 
   /** And no more to `before`. */
@@ -42,15 +43,15 @@ export class KnownRoutes {
     if (demand.pin !== undefined) return demand.pin;
     const [, egress, , id, session, endsInMs, trial] = grant;
     const pool = this.poolKey(demand);
-    const known = this.routes.get(nameOf(pool, id));
+    const known = this.routes.get(pool)?.get(id);
     if (known !== undefined && !known.closed && known.expiresAt > now) {
       if (known.trial && !trial) demand.ways?.named(known, egress);
-      this.add(link, pool, known, egress);
+      this.place(link, pool, known).egresses.add(egress);
       return known;
     }
     const adopted = demand.ways?.adopt(id, session ?? undefined, egress, endsInMs ?? Infinity);
     if (adopted !== undefined) this.add(link, pool, adopted, egress);
-    if (this.routes.size >= this.lookAt) this.forgetEnded(now);
+    if (this.size >= this.lookAt) this.forgetEnded(now);
     return adopted;
   }
 
@@ -60,17 +61,31 @@ export class KnownRoutes {
     if (told === undefined) return [];
     this.told.delete(route);
     for (const { pool } of told.values()) {
-      const name = nameOf(pool, route.id);
-      if (this.routes.get(name) === route) this.routes.delete(name);
+      if (this.routes.get(pool)?.get(route.id) === route) this.forget(pool, route.id);
     }
+    return told;
+  }
+
+  private place(link: Link, pool: string, route: Route): Told {
+    let places = this.told.get(route);
+    if (places === undefined) this.told.set(route, (places = new Map()));
+    let told = places.get(link);
+    if (told === undefined) places.set(link, (told = { pool, egresses: new Set() }));
     return told;
   }
 
   /** Looks again when there are twice as many as live: never all the time. */
   private forgetEnded(now: number): void {
-    for (const [name, route] of this.routes) if (route.closed || route.expiresAt <= now) this.routes.delete(name);
-    this.lookAt = Math.max(FIRST_LOOK, 2 * this.routes.size);
+    for (const [pool, ids] of this.routes) {
+      for (const [id, route] of ids) if (route.closed || route.expiresAt <= now) this.forget(pool, id);
+    }
+    this.lookAt = Math.max(FIRST_LOOK, 2 * this.size);
+  }
+
+  private forget(pool: string, id: string): void {
+    const ids = this.routes.get(pool);
+    if (!ids?.delete(id)) return;
+    this.size--;
+    if (ids.size === 0) this.routes.delete(pool);
   }
 }
-
-const nameOf = (pool: string, id: string): string => `${pool}\n${id}`;
