@@ -10,10 +10,11 @@ import {
 import { FAILURE_OPTIONS, type FailureOptions, resolveFailureOptions } from './store/shared/failure-options.ts';
 import { Guard } from './store/shared/guard.ts';
 import { SharedStore } from './store/shared/shared-store.ts';
+import type { Store } from './store/store.ts';
 import { hasMethods, knownOnly } from './validate.ts';
 
 export { STEP_SCRIPT } from './store/redis/scripts/step-script.ts';
-export type { FailureOptions, NodeRedisClient, RedisClient, ScriptArguments, SharedStore };
+export type { FailureOptions, NodeRedisClient, RedisClient, ScriptArguments };
 
 /** Options of {@link redisStore}. */
 export interface RedisStoreOptions extends FailureOptions {
@@ -47,7 +48,7 @@ export interface RedisStoreOptions extends FailureOptions {
  * const redis = new Redis('redis://localhost:6379');
  * const proxies = new ProxyManager({ gateway, store: redisStore(redis, { expectedWorkers: 8 }) });
  */
-export function redisStore(redis: RedisClient | NodeRedisClient, options: RedisStoreOptions = {}): SharedStore {
+export function redisStore(redis: RedisClient | NodeRedisClient, options: RedisStoreOptions = {}): Store {
   knownOnly('redisStore', options, [...FAILURE_OPTIONS, 'prefix', 'clock', 'random', 'now']);
   const theirs = typeof (redis as Partial<NodeRedisClient> | null)?.evalSha === 'function';
   hasMethods('redis', redis ?? null, [theirs ? 'evalSha' : 'evalsha', 'eval']);

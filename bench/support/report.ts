@@ -29,18 +29,22 @@ export function percent(share: number): string {
   return `${(share * 100).toFixed(1)} %`;
 }
 
-/** Prints a titled table; the first column is text, the others are figures. */
-export function table(title: string, head: readonly string[], rows: readonly (readonly string[])[]): void {
+/** Prints a titled table; the first column is text, the others are figures. Returns what it has printed. */
+export function table(title: string, head: readonly string[], rows: readonly (readonly string[])[]): string {
   const out = new Table({
     head: [...head],
     colAligns: head.map((_, i) => (i === 0 ? 'left' : 'right')),
     style: { head: [], border: [], compact: true },
   });
   for (const row of rows) out.push([...row]);
-  console.log(`\n${title}\n${out.toString()}`);
+  const text = `${title}\n${out.toString()}`;
+  console.log(`\n${text}`);
+  return text;
 }
 
-/** Says of each goal whether it was met. A goal missed is a finding, not a failure of the bench: the exit code stays 0. */
-export function verdicts(goals: readonly Goal[]): void {
-  for (const { what, met } of goals) console.log(`${met ? 'meets ' : 'misses'}  ${what}`);
+/** Says, and returns, of each goal whether it was met. A goal missed is a finding, not a failure of the bench: the exit code stays 0. */
+export function verdicts(goals: readonly Goal[]): string {
+  const text = goals.map(({ what, met }) => `${met ? 'meets ' : 'misses'}  ${what}`).join('\n');
+  console.log(text);
+  return text;
 }

@@ -315,6 +315,95 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     expect(ask({ pin: route(1) }, policy)).toMatchObject({ grants: [], limiting: 'health' });
   });
 
+  it('takes an egress that is led to again for a new one, whether it was forgotten or not', () => {
+    const one = { ...POLICY, limit: 1 };
+    const fillers = Array.from({ length: 20 }, (_, i) => route(50 + i, { pool: 'other' }));
+    ask({ offers: [route(2)] }, one);
+    ask({ count: 20, pool: 'other', offers: fillers }, one);
+    settle([report(`call${calls - 1}.0`)], one);
+    clock.advanceSync(10);
+    ask({ offers: [route(1)] }, one);
+    settle([report(`call${calls}.0`)], one);
+    take([{ do: 'drop', routes: [{ id: 'r1', pool: 'pool', egress: 'e1' }] }], one);
+    clock.advanceSync(140);
+    const both = ask({ count: 2, offers: [route(3, { egress: 'e1' })] }, one);
+    expect(both.grants.map(([, key]) => key)).toEqual(['e2', 'e1']);
+    take([{ do: 'cancel', permits: [`call${calls}.0`, `call${calls}.1`] }], one);
+    // The other one has been used, long ago as it was.
+    expect(ask({}, one).grants.map(([, key]) => key)).toEqual(['e1']);
+  });
+
+  it('takes the longest idle one for several slots, too', () => {
+    ask({ count: 2, offers: [route(2)] });
+    settle([0, 1].map((n) => report(`call${calls}.${n}`)));
+    clock.advanceSync(10);
+    ask({ offers: [route(1)] });
+    settle([report(`call${calls}.0`)]);
+    clock.advanceSync(300);
+    expect(ask({ cost: 2 }).grants.map(([, key]) => key)).toEqual(['e2']);
+  });
+
+  it('finds what was out at once when nobody asks for health any more', () => {
+    const policy = { ...POLICY, limit: 100, health: { ...HEALTH, minSamples: 2 } };
+    ask({ count: 2, offers: [route(1), route(2)] }, { ...policy, limit: 1 });
+    const permits = [`call${calls}.0`, `call${calls}.1`];
+    ask({ pin: route(1) }, policy);
+    const verdicts = settle(
+      [permits[0], `call${calls}.0`].map((id) => report(id, { outcome: 'blocked' })),
+      policy,
+    );
+    expect(verdicts).toMatchObject([{ kind: 'ejected', egress: 'e1' }]);
+    clock.advanceSync(100);
+    take([
+      { do: 'cancel', permits: [permits[1]] },
+      { do: 'drop', routes: [{ id: 'r2', pool: 'pool', egress: 'e2' }] },
+    ]);
+    const healthy = ask({ offers: [route(3)] }, policy);
+    expect(healthy.grants.map(([, key]) => key)).toEqual(['e3']);
+    take([{ do: 'drop', routes: [{ id: 'r3', pool: 'pool', egress: 'e3' }] }]);
+    const { health: _, ...other } = policy;
+    const careless = ask({ offers: [route(4)] }, other);
+    expect([careless.grants.map(([, key]) => key), careless.taken]).toEqual([['e1'], 0]);
+  });
+
+  it('lets a permit that was granted before its egress went out be the probe', () => {
+    const policy = { ...POLICY, limit: 100, health: { ...HEALTH, minSamples: 2 } };
+    ask({ count: 2, offers: [route(1), route(2)] }, { ...policy, limit: 1 });
+    const [early] = [`call${calls}.0`];
+    ask({ count: 2, pin: route(1) }, policy);
+    const bad = [0, 1].map((n) => report(`call${calls}.${n}`, { outcome: 'blocked' }));
+    const [ejected] = settle(bad, policy);
+    expect(ejected).toMatchObject({ kind: 'ejected', egress: 'e1' });
+    clock.advanceSync((ejected as { forMs: number }).forMs - 1000);
+    const bind = { do: 'bind', permit: early, egress: 'e1', route: route(1) } as const;
+    // Granted again, for the first one is lost by now.
+    take([{ do: 'import', permits: [{ id: 'x.0', egress: 'e1', cost: 1, keepMs: 9000 }] }], policy);
+    clock.advanceSync(1000);
+    expect(take([{ ...bind, permit: 'x.0' }], policy).answers).toMatchObject([{ ok: true }]);
+    expect(ask({ pin: route(1) }, policy)).toMatchObject({ grants: [], limiting: 'health' });
+    expect(settle([report('x.0')], policy)).toMatchObject([{ kind: 'returned', egress: 'e1' }]);
+  });
+
+  it('waits longer after each blind dial in a row that came to nothing', () => {
+    const rotating = route(1, { weight: undefined });
+    const long = { ...POLICY, windowMs: 25_600 };
+    ask({ pin: route(2) }, { ...long, limit: 1 });
+    const dial = (to: string): void => {
+      const { grants } = ask({ pin: rotating }, { ...long, limit: 1 });
+      expect(grants.length).toBe(1);
+      take([{ do: 'bind', permit: `call${calls}.0`, egress: to, route: rotating }], { ...long, limit: 1 });
+    };
+    const pauses: (number | undefined)[] = [];
+    for (const to of ['e2', 'e2', 'e2', 'e3', 'e2']) {
+      dial(to);
+      const pauseMs = inspect({ ...long, limit: 1 }).egresses.find((one) => one.egress === 'e1')!.cooldownMs;
+      pauses.push(pauseMs);
+      clock.advanceSync(pauseMs);
+      take([{ do: 'import', permits: [{ id: `y${calls}`, egress: 'e2', cost: 1, keepMs: 500_000 }] }], long);
+    }
+    expect(pauses).toEqual([100, 200, 400, 0, 100]);
+  });
+
   it('ejects no more than the share where egresses are many', () => {
     const policy = { ...POLICY, limit: 100, health: { ...HEALTH, minSamples: 2, maxEjectedShare: 0.01 } };
     const many = Array.from({ length: 600 }, (_, i) => route(i));

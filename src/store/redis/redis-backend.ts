@@ -5,6 +5,7 @@ import { keysOf, validPrefix } from './keys.ts';
 import type { RedisClient } from './redis-client.ts';
 import { isNoScript, redisError } from './redis-errors.ts';
 import { STEP_SCRIPT } from './scripts/step-script.ts';
+import { batchText } from './wire.ts';
 
 export interface RedisBackendOptions {
   /** What all keys begin with; without braces, which are for the hash tag. @default 'paceline:' */
@@ -86,7 +87,7 @@ export class RedisBackend implements Backend {
     this.waiting.delete(target);
     const keys = keysOf(this.prefix, target);
     const time = this.now === undefined ? '' : String(this.now());
-    const batch = JSON.stringify({ target, policy, seen, steps });
+    const batch = batchText(target, policy, seen, steps);
     this.call([...keys, time, batch], keys.length).then(
       (answer) => {
         let from = 0;

@@ -1,5 +1,5 @@
 import type { Policy } from '../../store/store.ts';
-import { introduce } from './health.ts';
+import { introduce } from './ailing.ts';
 import { like } from './like.ts';
 import { AIMD, aRoute, proxies, TARGET } from './scenery.ts';
 import { type Cases, kinds, type SetStage, type Stage } from './stage.ts';
@@ -112,7 +112,7 @@ export const adapting: Cases = {
     await at.answer(await at.grant({ cost: 5 }), 'ignored');
     await at.pass(100);
     // And its full price of the rates.
-    await at.refused('rate', 800);
+    await at.refused('rate', 4800, { cost: 5 });
   },
 
   'budget: of an account it adapts, too': async (stage) => {

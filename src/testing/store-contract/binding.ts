@@ -35,6 +35,9 @@ export const binding: Cases = {
     like(await at.bind(grant, '10.0.0.1'), yes);
     like(await at.egress('10.0.0.1'), { busy: 2, remaining: 1 });
     like(await at.egress('pool/1'), { busy: 0 });
+    // Or none: there is one left.
+    like(await at.bind(await at.grant({ cost: 2, pin: aRoute(9) }), '10.0.0.1'), { ok: false });
+    like(await at.egress('10.0.0.1'), { busy: 2, remaining: 1 });
   },
 
   'bind: to an egress over budget, the permit is taken back and nothing is spent': async (stage) => {
@@ -108,6 +111,11 @@ export const binding: Cases = {
       if (i === 0) await at.close(pin);
     }
     like(await at.egress('10.0.0.1'), { busy: 3 });
+    routes[1].expiresAt = at.clock.now() + 50;
+    like(await at.bind(await at.grant({ pin: aRoute(3, { expiresAt: at.clock.now() + 50 }) }), '10.0.0.2'), yes);
+    const other = await at.grant({ pin: aRoute(4) });
+    await at.pass(50);
+    like(await at.bind(other, '10.0.0.2'), yes);
   },
 
   'bind: of an exit that rotates and is named, each egress has its own budget, the way in none': async (stage) => {

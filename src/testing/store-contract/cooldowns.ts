@@ -76,6 +76,14 @@ export const cooldowns: Cases = {
     await at.grant();
   },
 
+  'cooldown: one that is told a shorter time later is to be waited for all the same': async (stage) => {
+    const at = await stage(proxies(3));
+    const grants = await at.grants(6);
+    await limited(at, grants, 900, 10, 50);
+    await at.answer(grants[4], 'rate-limited', { retryAfterMs: 50 });
+    like(await at.target(), { restMs: 900 });
+  },
+
   'cooldown: one egress refused three times is not three': async (stage) => {
     const at = await stage(proxies(2), { limit: 5 });
     await limited(at, await at.grants(5), 500, 500, 500, 500);
@@ -131,7 +139,13 @@ export const cooldowns: Cases = {
       grants.map(({ startInMs }) => startInMs),
       [0, 20, 40],
     );
-    await at.cancel(...[...grants].reverse());
+    // And the spacing comes back with a permit that was not used.
+    await at.cancel(grants[2]);
+    await at.refused('target', 40);
+    await at.pass(40);
+    await at.cancel(await at.grant());
+    await at.grant();
+    await at.refused('target', Infinity);
   },
 
   'account: one refusal, and the target rests': async (stage) => {

@@ -8,9 +8,11 @@ import { drawTrace, type Step, type Trace } from './trace.ts';
 
 const TARGETS = ['a.test', 'b.test'];
 const EXITS = ['10.0.0.1', '10.0.0.2', '10.0.0.3', '2001:db8::/64'];
-/** Each moment has a fraction of its own, so that no two times that follow from different ones are the same. */
-const FRACTION_MS = 2 ** -10;
-const INSTANT_MS = 2 ** -20;
+/**
+ * Each moment has a fraction of its own, so that no two times that follow from different ones are the same; by more than a
+ * microsecond, for a store may keep the order of use in those.
+ */
+const FRACTION_MS = 2 ** -7;
 
 /** A permit of the store, and what the memory store gave for it. */
 interface Pair {
@@ -51,7 +53,7 @@ class Duel {
     for (const [i, [waitMs, step]] of steps.entries()) {
       await this.passTo(Math.floor(this.clock.now()) + waitMs + (i + 1) * FRACTION_MS);
       try {
-        await this.take(step, i + 1);
+        await this.take(step);
         await this.inspect();
       } catch (error) {
         (error as Error).message += `\nin step ${i}: ${JSON.stringify(step)}`;
@@ -64,7 +66,7 @@ class Duel {
     if (instant > this.clock.now()) await this.clock.advanceTo(instant);
   }
 
-  private async take(step: Step, i: number): Promise<void> {
+  private async take(step: Step): Promise<void> {
     switch (step.do) {
       case 'reserve': {
         const { target, pool, pin, ...rest } = step;
@@ -75,7 +77,7 @@ class Duel {
         // To the very moment, half of it first. When the target has rested, its egresses may have so until then, too.
         await this.passTo(this.clock.now() + retryInMs / 2);
         await this.reserve(target, demand);
-        await this.passTo(this.clock.now() + retryInMs / 2 + (limiting === 'target' ? i * INSTANT_MS : 0));
+        await this.passTo(this.clock.now() + retryInMs / 2 + (limiting === 'target' ? FRACTION_MS / 2 : 0));
         await this.reserve(target, demand);
         break;
       }

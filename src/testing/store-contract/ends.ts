@@ -180,4 +180,15 @@ export const ends: Cases = {
     await at.answer(second, 'rate-limited', { retryAfterMs: 300 });
     like(await at.egress('pool/1'), { busy: 0, cooling: 2, remaining: 0, usableInMs: 300, cooldownMs: 300 });
   },
+
+  'inspect: a slot whose window is over cools no more, to the millisecond': async (stage) => {
+    const at = await stage(proxies(1), { limit: 3 });
+    for (const grant of await at.grants(2)) await at.answer(grant);
+    await at.pass(99);
+    like(await at.egress('pool/1'), { cooling: 2, remaining: 1, usableInMs: 0 });
+    await at.pass(1);
+    // A store may have forgotten it.
+    const { cooling, remaining = 3 } = await at.egress('pool/1');
+    like({ cooling, remaining }, { cooling: 0, remaining: 3 });
+  },
 };

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type Random, seededRandom } from '../../clock.ts';
 import type { Grant, Policy } from '../../store/store.ts';
 import { worstWindow } from '../window.ts';
-import { introduce, repeatedly } from './health.ts';
+import { introduce, repeatedly } from './ailing.ts';
 import { like } from './like.ts';
 import { AIMD, BREAKER, HEALTH, proxies, ROOMY, sessions } from './scenery.ts';
 import { type Cases, kinds, type SetStage, type Stage, told } from './stage.ts';

@@ -16,9 +16,9 @@ export const BEGIN: string = String.raw`
 -- compares integers twenty times as fast as fractions). Which pools there are only the state knows, so these keys cannot be given beforehand. That is safe in a Cluster, too: they begin like the
 -- others, with the same {hash tag}, so they are in the same slot, which a node has, and moves, as a whole.
 -- Returns the answer as JSON: cjson keeps 14 digits of a number, so it is put together by hand with 17.
-local call, try = redis.call, redis.pcall
+local call = redis.call
 local floor, ceil, huge = math.floor, math.ceil, math.huge
-local format, sub, rep, concat = string.format, string.sub, string.rep, table.concat
+local format, sub, concat = string.format, string.sub, table.concat
 local pack, unpacked = struct.pack, struct.unpack
 local text = cjson.encode
 local NEVER = -1e15 -- before all times; arithmetic with it stays finite
@@ -30,6 +30,9 @@ local LANE = sub(GATE, 1, -5) .. 'lane:' -- the first key ends in 'gate'
 local batch = cjson.decode(ARGV[2])
 local P, steps = batch.policy, batch.steps
 local H = P.health
+-- Functions are made anew in every call: those of steps that do not come are not.
+local does = {}
+for i = 1, #steps do does[steps[i]['do']] = true end
 
 local function max(a, b) if a > b then return a end return b end
 local function min(a, b) if a < b then return a end return b end
@@ -44,6 +47,10 @@ local function bulk(command, key, list)
   for i = 1, n, CHUNK do call(command, key, unpack(list, i, min(i + CHUNK - 1, n))) end
 end
 
+-- Lua finds a local for a new closure by going through all that closures use already, the latest first; what an enclosing
+-- function has as its own upvalue it finds at once. So the script is three functions deep: with all in one, the making of
+-- its functions took most of a small batch's time. (A function has 60 upvalues at most.)
+return (function()
 local time
 if ARGV[1] == '' then
   local t = call('TIME')
@@ -64,7 +71,7 @@ local failedAt, healthPolicy -- the latter in one string: when it changes all th
 local tats, spentAts, refunds -- of each rate
 local refused, budget, places, circuit, account, pools
 
-local raw = try('GET', GATE)
+local raw = redis.pcall('GET', GATE)
 if type(raw) == 'table' then return redis.error_reply('WRONGTYPE ' .. GATE) end
 local fresh = not raw
 local setBack = false
@@ -78,7 +85,7 @@ if raw then
   if not pools then return redis.error_reply('PACELINE unknown state in ' .. GATE) end
   if limit == 0 then limit = huge end
   -- Redis may have thrown out a part of it for want of memory.
-  local permits, egresses = try('HLEN', PERMITS), try('HLEN', EGRESSES)
+  local permits, egresses = redis.pcall('HLEN', PERMITS), redis.pcall('HLEN', EGRESSES)
   if type(permits) == 'table' then return redis.error_reply('WRONGTYPE ' .. PERMITS) end
   if type(egresses) == 'table' then return redis.error_reply('WRONGTYPE ' .. EGRESSES) end
   if permits ~= active or egresses ~= egressCount then
@@ -117,4 +124,12 @@ if setBack then restUntil = max(restUntil, now + P.windowMs) end
 local function quietFrom(at)
   if at > quietAt then quietAt = at end
 end
+
+local function gateRecord(account)
+  return cmsgpack.pack('P1', born, taken, last, skew, limit ~= huge and limit or 0, window, restUntil, quotaNextAt, quotaSpacing,
+    quotaUntil, active, egressCount, quietAt, expireAt, futile, futileUntil, failedAt, healthPolicy, tats, spentAts, refunds,
+    refused, budget, places, circuit, account, pools)
+end
+
+return (function()
 `;

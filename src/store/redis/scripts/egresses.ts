@@ -2,7 +2,7 @@
  * One egress at the target: slots by the slot rule, spacing, cooldown, health. Each record is unpacked once a batch and
  * written once; the stamps of cooling slots, of which there may be thousands, stay packed as long as they are in order.
  */
-export const EGRESSES: string = String.raw`
+export const EGRESSES: string = `
 -- A record: busy, weight (IPs it stands for; 0: no budget of its own), number of stamps, outcomes, ejection (u32 each);
 -- spaced, cooldown (f64 each); the stamps since when slots cool, rising (f64 each); msgpack of
 -- {probe, quota spacing, quota until, then of each route: pool, id, session or false, end or false, weight, trial}.
@@ -25,7 +25,7 @@ local function decoded(key, raw)
   for i = 4, #r, 6 do
     e.routes[r[i]] = {
       e = e, pool = r[i], id = r[i + 1], session = r[i + 2], endsAt = r[i + 3] or huge, weight = r[i + 4], trial = r[i + 5],
-      key = false, moved = false, json = false,
+      key = false, moved = false, json = false, wire = false,
     }
   end
   cache[key] = e
@@ -155,7 +155,7 @@ local function ring(e)
   if e.packed > 0 then s = sub(e.raw, e.at, e.at + 8 * e.packed - 1) end
   for i = e.first, e.last, 100 do
     local to = min(i + 99, e.last)
-    s = s .. pack('<' .. rep('d', to - i + 1), unpack(e.tail, i, to))
+    s = s .. pack('<' .. string.rep('d', to - i + 1), unpack(e.tail, i, to))
   end
   return s
 end

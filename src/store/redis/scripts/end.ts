@@ -1,17 +1,18 @@
 /** The steps in turn, and what they have changed written down. */
-export const END: string = String.raw`
+export const END: string = `
 -- All permits that the steps are about are read at once.
 local ids = {}
 for i = 1, #steps do
   local step = steps[i]
   local kind = step['do']
   if kind == 'reserve' then
-    step.names = {}
+    local names, digits, prefix = {}, {}, step.id .. '.'
     for k = 1, step.count do
-      local name = step.id .. '.' .. (k - 1)
-      step.names[k] = name
-      ids[#ids + 1] = name
+      local digit = tostring(k - 1)
+      names[k], digits[k] = prefix .. digit, digit .. ','
+      ids[#ids + 1] = names[k]
     end
+    step.names, step.digits = names, digits
   elseif kind == 'settle' then
     for k = 1, #step.reports do ids[#ids + 1] = step.reports[k].permit end
   elseif kind == 'bind' then
@@ -53,9 +54,9 @@ for i = 1, #steps do
     for k = 1, #step.permits do
       local p = permit(step.permits[k])
       if p and p.cooled then
-        local till = max(now + step.keepMs, p.till or (call('ZSCORE', UNTIL, p.id) or 0) / 1000)
+        local till = max(now + step.keepMs, p.till)
         quietFrom(till)
-        keep(p, '\1', till)
+        keep(p, nil, till)
       end
     end
   elseif kind == 'drop' then
@@ -68,7 +69,13 @@ for i = 1, #steps do
     restUntil = max(restUntil, now + step.forMs)
     quietFrom(restUntil)
   end
-  answers[i] = answer
+  if i > 1 then answers[#answers + 1] = ',' end
+  if type(answer) == 'table' then
+    local n = #answers
+    for k = 1, #answer do answers[n + k] = answer[k] end
+  else
+    answers[#answers + 1] = answer
+  end
 end
 
 -- Forgets egresses that no route leads to any more, once nothing of them matters: a few at a time, and more than come.
@@ -136,10 +143,11 @@ end
 
 local kept = account and pack('<I4I4I4ddd', account.busy, 1, account.n, account.spaced, account.before,
   account.limit ~= huge and account.limit or 0) .. ring(account) or nil
-local gate = cmsgpack.pack('P1', born, taken, last, skew, limit ~= huge and limit or 0, window, restUntil, quotaNextAt, quotaSpacing,
-  quotaUntil, active, egressCount, quietAt, expireAt, futile, futileUntil, failedAt, healthPolicy, tats, spentAts, refunds,
-  refused, budget, places, circuit, kept, pools)
+local gate = gateRecord(kept)
 if renewed then call('SET', GATE, gate, 'PX', left) else call('SET', GATE, gate, 'KEEPTTL') end
-return '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[' ..
-  concat(answers, ',') .. ']}'
+table.insert(answers, 1, '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[')
+answers[#answers + 1] = ']}'
+return concat(answers)
+end)()
+end)()
 `;

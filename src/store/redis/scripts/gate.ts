@@ -1,5 +1,5 @@
 /** What one target allows as a whole: TargetGate, limits/aimd.ts and limits/breaker-core.ts, line by line. */
-export const GATE: string = String.raw`
+export const GATE: string = `
 if account then
   local busy, weight, n, spaced, before, most, at = unpacked('<I4I4I4ddd', account)
   account = {

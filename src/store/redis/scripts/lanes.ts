@@ -2,7 +2,7 @@
  * The lanes: by pool, the egresses that its routes lead to, by the time they are usable, of equals by name. During a batch
  * the zset stays as it was; what moves is kept beside it, and written at the end.
  */
-export const LANES: string = String.raw`
+export const LANES: string = `
 local lanes = {} -- by pool: the lane as far as it has been read
 local movedRoutes = {} -- routes whose place is another than in the zset, or that have left it
 local strays = {} -- pool, egress key: members that no route leads to
@@ -116,7 +116,9 @@ function syncLanes()
   lanes = {}
 end
 
-local function openLane(pool)
+local openLane, top, soonestFor
+if does.reserve then
+function openLane(pool)
   rekeyStale()
   -- row: what was read of the zset, and how far; the others are those that moved.
   local lane = {
@@ -156,7 +158,7 @@ local function readOn(lane, count)
 end
 
 -- The lane's first route that still lives, and when its egress is usable; nothing when only a settle can tell.
-local function top(lane, count)
+function top(lane, count)
   while true do
     local row, rowKeys, head = lane.row, lane.rowKeys, lane.head
     while head <= lane.tail and row[head].key ~= rowKeys[head] do head = head + 1 end
@@ -187,7 +189,7 @@ local function top(lane, count)
 end
 
 -- For more slots than one the lane's order is only a lower bound: as many are looked at as may be sooner than the best.
-local function soonestFor(pool, cost)
+function soonestFor(pool, cost)
   syncLanes()
   local best, bestAt, rank = nil, huge, 0
   while true do
@@ -212,6 +214,7 @@ local function soonestFor(pool, cost)
     rank = rank + 64
   end
 end
+end
 
 -- Whether a live route leads to the egress; those that have ended are dropped.
 local function isLed(e)
@@ -231,7 +234,7 @@ local function lead(told, e)
   if not isLed(e) and idle(e) then e.spaced, e.cooldown = NEVER, NEVER end
   e.routes[pool] = {
     e = e, pool = pool, id = told.id, session = told.session or false, endsAt = told.endsInMs and now + told.endsInMs or huge,
-    weight = told.weight or 0, trial = told.trial, key = false, moved = false, json = false,
+    weight = told.weight or 0, trial = told.trial, key = false, moved = false, json = false, wire = false,
   }
   e.rest = false
   local new = true

@@ -1,6 +1,8 @@
 /** The seldom ones. */
-export const BIND: string = String.raw`
-local function bind(step)
+export const BIND: string = `
+local bind
+if does.bind then
+function bind(step)
   local told = step.route
   local p = permit(step.permit)
   local live = p and not p.cooled
@@ -53,11 +55,14 @@ local function bind(step)
   end
   return '{"ok":true,"retryInMs":0,"duplicate":' .. tostring(duplicate) .. '}'
 end
+end
 `;
 
 /** Permits that were given elsewhere. They may be more than there are slots: the egress is usable once enough have cooled. */
-export const IMPORT: string = String.raw`
-local function takeOver(step)
+export const IMPORT: string = `
+local takeOver
+if does.import then
+function takeOver(step)
   for i = 1, #step.permits do
     local one = step.permits[i]
     local id, cost = one.id, one.cost
@@ -92,17 +97,20 @@ local function takeOver(step)
         }
         permits[id] = p
         active = active + 1
-        keep(p, cooled and '\1' or encodedPermit(p), till)
+        keep(p, not cooled and encodedPermit(p), till)
       end
       rekeyLater(e)
     end
   end
 end
+end
 `;
 
 /** What there is to see of the target. What would be huge is left out. */
-export const INSPECT: string = String.raw`
-local function inspect()
+export const INSPECT: string = `
+local inspect
+if does.inspect then
+function inspect()
   rekeyStale()
   findAll(call('HKEYS', EGRESSES))
   local shared = P.account and account
@@ -131,5 +139,6 @@ local function inspect()
     (places ~= huge and ',"concurrency":' .. num(places) or '') .. ',"circuit":"' ..
     (phase == 0 and 'closed' or phase == 2 and 'half-open' or 'open') .. '","restMs":' ..
     num(max(max(0, gateOpenAt() - now), K and circuitWait() or 0)) .. ',"egresses":[' .. concat(list, ',') .. ']}'
+end
 end
 `;

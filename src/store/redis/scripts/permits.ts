@@ -1,20 +1,21 @@
 /** The permits that are not over: what each holds, to take it back or to let it cool. */
-export const PERMITS: string = String.raw`
--- A record: flags, cost, units (of the rates), ticket (of the circuit), start, deadline, spacing, what the spacing was before;
--- egress, pool, id of the route ('' for none); number of marks, and of each rate the arrival time right after it was spent.
--- Once its slots cool nothing of that matters any more: then it is the one byte 1.
-local COOLED, SESSION, SINGLE, ACCOUNT = 1, 2, 4, 8 -- flags: the last three: its route has a session; stands for one IP; it holds slots of the account
-local permits = {} -- by id; false for none
+export const PERMITS: string = `
+-- A record: flags, number of marks, cost, ticket (of the circuit), units (of the rates), start, deadline, spacing, what the
+-- spacing was before, and of each rate the arrival time right after it was spent (the marks); egress, pool, id of the route
+-- ('' for none).
+-- Once its slots cool nothing of that matters any more: then it is the time when it ends by itself, in eight bytes.
+local SESSION, SINGLE, ACCOUNT = 2, 4, 8 -- flags: its route has a session; stands for one IP; it holds slots of the account
+local permits = {} -- by id: the record, as long as nobody has unpacked it; false for none
 local granted, ends = {}, {} -- to be written: id, record; deadline, id
 local over = {} -- ids to be forgotten
 
 local function decodedPermit(id, raw)
   local p
-  if raw == '\1' then
-    p = { id = id, cooled = true }
+  if #raw == 8 then
+    p = { id = id, cooled = true, till = unpacked('<d', raw) }
   else
-    local flags, cost, units, ticket, start, deadline, spacing, before, egress, pool, route, n, at =
-      unpacked('<BI4I4i4ddddHc0Hc0Hc0B', raw)
+    local flags, n, cost, ticket, units, start, deadline, spacing, before, at = unpacked('<BBI4i4I4dddd', raw)
+    local egress, pool, route = unpacked('<Hc0Hc0Hc0', raw, at + 8 * n)
     p = {
       id = id, cooled = false, cost = cost, units = units, ticket = ticket, start = start, deadline = deadline,
       spacing = spacing, before = before, egress = egress, pool = pool, route = route, session = flags % 4 >= SESSION,
@@ -26,7 +27,7 @@ local function decodedPermit(id, raw)
 end
 
 local function readPermits(asked)
-  local ids, egresses = {}, {}
+  local ids = {}
   for i = 1, #asked do
     if permits[asked[i]] == nil then
       permits[asked[i]] = false
@@ -35,21 +36,21 @@ local function readPermits(asked)
   end
   for i = 1, #ids, CHUNK do
     local raws = call('HMGET', PERMITS, unpack(ids, i, min(i + CHUNK - 1, #ids)))
-    for k = 1, #raws do
-      if raws[k] then egresses[#egresses + 1] = decodedPermit(ids[i + k - 1], raws[k]).egress end
-    end
+    for k = 1, #raws do permits[ids[i + k - 1]] = raws[k] end
   end
-  findAll(egresses)
 end
 
 -- The permit, if it is there. One that an earlier step of the batch has made is seldom asked for: it is looked up in what is to be written.
 local function permit(id)
   local p = permits[id]
-  if p then return p end
+  if p then
+    if type(p) == 'string' then return decodedPermit(id, p) end
+    return p
+  end
   for i = #granted - 1, 1, -2 do
     if granted[i] == id and granted[i + 1] then
       p = decodedPermit(id, granted[i + 1])
-      p.written, p.till = true, ends[i] / 1000
+      p.written = true
       return p
     end
   end
@@ -58,17 +59,18 @@ end
 
 local function encodedPermit(p)
   local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
-  return pack('<BI4I4i4ddddHc0Hc0Hc0B', flags, p.cost, p.units, p.ticket, p.start, p.deadline, p.spacing, p.before,
-    #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route, p.n) .. sub(p.raw, p.at)
+  return pack('<BBI4i4I4dddd', flags, p.n, p.cost, p.ticket, p.units, p.start, p.deadline, p.spacing, p.before) ..
+    sub(p.raw, p.at, p.at + 8 * p.n - 1) .. pack('<Hc0Hc0Hc0', #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
 end
 
 local function micros(at) return format('%d', ceil(at * 1000)) end
 
 local function keep(p, record, till)
+  if p.cooled then record, p.till = pack('<d', till), till end
   local n = #granted
   granted[n + 1], granted[n + 2] = p.id, record
   ends[n + 1], ends[n + 2] = micros(till), p.id
-  p.written, p.till = true, till
+  p.written = true
 end
 
 local blanks = false
@@ -151,15 +153,15 @@ end
 
 -- Permits never settled: the request may have been sent until the deadline, so the slots cool from there.
 local function expireLost()
-  local ids = try('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
+  local ids = redis.pcall('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
   if ids.err then return ids end
   if #ids == 0 then return end
   readPermits(ids)
   for i = 1, #ids do
-    local p = permits[ids[i]]
+    local p = permit(ids[i])
     if not p then
       over[#over + 1] = ids[i]
-    elseif p.cooled or p.deadline <= now then
+    elseif (p.till or p.deadline) <= now then
       forget(p)
       if not p.cooled then
         local e = egressFor(p.egress, 1)

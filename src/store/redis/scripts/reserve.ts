@@ -1,7 +1,8 @@
 /** Up to so many permits, all limits or none for each. What stays the same for all of them is worked out once. */
-export const RESERVE: string = String.raw`
+export const RESERVE: string = `
 local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
+if does.reserve then
 
 -- The end of a grant as JSON, from the name of its egress on: the same for all permits of one route that start now.
 local function grantTail(id, session, endsAt, trial)
@@ -17,6 +18,14 @@ end
 local function nameOf(e)
   if not e.json then e.json = text(e.key) end
   return e.json
+end
+
+-- What all permits over the route have in common: the end of their records, and their flags.
+local function routeWire(route)
+  local key, pool, id = route.e.key, route.pool, route.id
+  route.wire = pack('<Hc0Hc0Hc0', #key, key, #pool, pool, #id, id)
+  route.flags = (route.session and SESSION or 0) + (route.weight == 1 and SINGLE or 0)
+  routeTail(route)
 end
 
 -- The answer to a call that was answered before, as far as its permits are still there.
@@ -35,7 +44,7 @@ local function again(step)
       else
         tail = grantTail(p.route, nil, huge, false)
       end
-      grants[#grants + 1] = '[' .. (i - 1) .. ',' .. nameOf(e) .. ',' .. num(max(0, p.start - now)) .. tail
+      grants[#grants + 1] = '[' .. step.digits[i] .. nameOf(e) .. ',' .. num(max(0, p.start - now)) .. tail
     end
   end
   local short = ''
@@ -76,8 +85,9 @@ function reserve(step)
   end
   local marks = {}
   for i = 1, #rates do marks[i] = NEVER end
-  local markFormat = '<' .. rep('d', #rates)
-  local marked = pack(markFormat, unpack(marks))
+  local layout = '<BBI4i4I4dddd' .. string.rep('d', #rates) .. 'c0' -- what permits of a route have in common comes after the marks
+  local pinned -- the same of a route that is not in a lane
+  local ending, endingAt -- a deadline, and how it is written
 
   local random, offers = step.random, step.offers
   local offered, wants = 0, false
@@ -85,8 +95,10 @@ function reserve(step)
   local deadlineMs, apart = step.deadlineMs, P.spacingMs
   local stretch = 1
   if (P.limit or huge) ~= most then stretch = P.limit / most end
-  local grants, n = {}, 0
+  -- In pieces, put together once: Lua hashes every string that it makes, from end to end.
+  local grants, n = { '{"grants":[' }, 0
   local flags = account and ACCOUNT or 0
+  local digits = step.digits
   local lane
   while n < allowed do
     local targetAt = gateOpenAt()
@@ -174,32 +186,40 @@ function reserve(step)
       if start > spentAts[at] then spentAts[at] = start end
       marks[at] = tat + refunds[at]
     end
-    if nRates > 0 then marked = pack(markFormat, unpack(marks)) end
     local ticket = 0
     if circuit and K then ticket = circuitPass(start) end
     local name = names[n + 1]
+    local owned, wire
     if H then passHealth(e, name, start) end
     rekey(e)
 
-    local own = route or pin
-    local told, owned = own.id, flags
-    if own.session then owned = owned + SESSION end
-    if own.weight == 1 then owned = owned + SINGLE end
+    n = n + 1
+    local grant
+    if route then
+      if not route.wire then routeWire(route) elseif not route.json then routeTail(route) end
+      owned, wire, grant = flags + route.flags, route.wire, route.json
+    else
+      if not pinned then
+        pinned = {
+          e = e, pool = pool, id = pin.id, session = pin.session, endsAt = pin.endsInMs and now + pin.endsInMs or huge,
+          weight = pin.weight, trial = pin.trial,
+        }
+        routeWire(pinned)
+      end
+      owned, wire, grant = flags + pinned.flags, pinned.wire, pinned.json
+    end
+    if deadline ~= endingAt then ending, endingAt = micros(deadline), deadline end
+    marks[#rates + 1] = wire
     local g = #granted
     granted[g + 1] = name
-    granted[g + 2] = pack('<BI4I4i4ddddHc0Hc0Hc0B', owned, cost, units, ticket, start, deadline, spacing, before,
-      #e.key, e.key, #pool, pool, #told, told, #rates) .. marked
-    ends[g + 1], ends[g + 2] = micros(deadline), name
+    granted[g + 2] = pack(layout, owned, #rates, cost, ticket, units, start, deadline, spacing, before, unpack(marks))
+    ends[g + 1], ends[g + 2] = ending, name
     active = active + 1
-
-    local tail
-    if route then
-      tail = route.json or routeTail(route)
+    if start == now then
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e) .. ',0' .. grant
     else
-      tail = grantTail(pin.id, pin.session, pin.endsInMs and now + pin.endsInMs or huge, pin.trial)
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e) .. ',' .. num(start - now) .. grant
     end
-    n = n + 1
-    grants[n] = '[' .. (n - 1) .. ',' .. nameOf(e) .. ',' .. (start == now and '0' or num(start - now)) .. tail
   end
 
   if n == count then
@@ -208,11 +228,13 @@ function reserve(step)
     -- Only now: those that were let through are the probes that the others wait for.
     retryIn, probing = circuitWait(), circuit.phase ~= 1
   end
-  local answer = '{"grants":[' .. concat(grants, ',') .. ']'
+  local answer = ']'
   if retryIn ~= huge then answer = answer .. ',"retryInMs":' .. num(retryIn) end
   if limiting then answer = answer .. ',"limiting":"' .. limiting .. '"' end
   if probing ~= nil then answer = answer .. ',"probing":' .. tostring(probing) end
   answer = answer .. ',"taken":' .. offered .. ',"wants":' .. tostring(wants) .. '}'
-  return answer
+  grants[n + 2] = answer
+  return grants
+end
 end
 `;

@@ -1,6 +1,7 @@
 /** How requests ended, and what that says: verdicts.ts over the records. */
-export const SETTLE: string = String.raw`
+export const SETTLE: string = `
 local settle
+if does.settle then
 local TARGET -- its name as JSON, when a verdict needs it
 
 local function verdict(verdicts, kind, rest)
@@ -149,22 +150,53 @@ local function grow(e, verdicts)
   end
 end
 
+-- Whether the circuit is closed and stays so when a request ends well.
+local function calm()
+  return not circuit or (circuit.phase == 0 and circuit.failures == 0)
+end
+
+-- The usual report: all went well, and nothing else is to be said. It is not worth unpacking the permit. Returns whether it was that.
+local function usual(report)
+  local id = report.permit
+  local record = permits[id]
+  if type(record) ~= 'string' or #record == 8 then return false end
+  if report.outcome ~= 'ok' or not report['end'] or report.retryAfterMs or report.quota then return false end
+  local flags, n, cost, ticket = unpacked('<BBI4i4', record)
+  local e = find((unpacked('<Hc0', record, 47 + 8 * n)))
+  if not e or (H and e.ejection ~= 0) or flags >= ACCOUNT or budget or P.adaptConcurrency or (K and not calm()) then return false end
+  for _, route in pairs(e.routes) do
+    if route.trial ~= (report.trial or false) then return false end
+  end
+  e.busy = e.busy - cost
+  local at = now + (report.graceMs or 0)
+  stamp(e, limit, at, cost)
+  if at + window > quietAt then quietAt = at + window end
+  if H then recordHealth(e, true, id) end
+  if K then done(ticket, 'ok', 0) end
+  if not e.thawed then thaw(e) end
+  if not e.stale then rekeyLater(e) end
+  permits[id] = false
+  over[#over + 1] = id
+  active = active - 1
+  return true
+end
+
 function settle(step)
   local verdicts = {}
   local reports = step.reports
   for i = 1, #reports do
     local report = reports[i]
-    local p = permit(report.permit)
+    local p = not usual(report) and permit(report.permit)
     if p then
       if not p.cooled then
         local e = egressFor(p.egress, 1)
-        if p.route ~= '' then noteTrial(e, p.pool, p.route, report.trial) end
-        cool(p, e, now + report.graceMs)
+        if p.route ~= '' then noteTrial(e, p.pool, p.route, report.trial or false) end
+        cool(p, e, now + (report.graceMs or 0))
         local outcome = report.outcome
         if report.retryAfterMs or outcome == 'rate-limited' then restFor(p, e, report, verdicts) end
         if report.quota then takeQuota(e, report.quota, verdicts) end
         if H then judge(p, e, report, verdicts) end
-        if K and done(p.ticket, outcome, report.random[2]) then
+        if K and done(p.ticket, outcome, report.random and report.random[2]) then
           verdict(verdicts, 'circuit', ',"open":' .. tostring(circuit.phase == 1) .. ',"forMs":' .. num(circuitWait()))
         end
         if outcome == 'ok' and (budget or P.adaptConcurrency) then grow(e, verdicts) end
@@ -176,10 +208,11 @@ function settle(step)
       else
         p.cooled = true
         quietFrom(now + report.keepMs)
-        keep(p, '\1', now + report.keepMs)
+        keep(p, nil, now + report.keepMs)
       end
     end
   end
   return '[' .. concat(verdicts, ',') .. ']'
+end
 end
 `;
