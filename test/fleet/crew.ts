@@ -6,7 +6,7 @@ import type { News, Role } from './protocol.ts';
  * The processes of a fleet. A process takes a second of a slow core to start, so they outlive a scenario and play a role in
  * the next; those that are killed are replaced by others that were ready before.
  */
-export class Crew implements AsyncDisposable {
+export class Crew {
   private readonly clockOffsetsMs: readonly number[];
   private readonly processes: Workers<object, News> = workers(new URL('./fleet.worker.ts', import.meta.url));
   private readonly idle: Promise<Member>[] = [];
@@ -37,15 +37,15 @@ export class Crew implements AsyncDisposable {
     this.idle.push(Promise.resolve(member));
   }
 
-  /** Ends those that are idle, by themselves; rejects if one failed or is held up by something. */
+  /** Ends all: those that are idle by themselves. Rejects if one of them failed, or is held up by something. */
   async end(): Promise<void> {
     const idle = await Promise.all(this.idle.splice(0));
     for (const member of idle) member.send({ do: 'end' });
-    await Promise.all(idle.map((member) => within(member.ended, 5000, `worker ${member.pid} does not end`)));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.processes[Symbol.asyncDispose]();
+    try {
+      await Promise.all(idle.map((member) => within(member.ended, 5000, `worker ${member.pid} does not end`)));
+    } finally {
+      await this.processes[Symbol.asyncDispose]();
+    }
   }
 
   private async start(): Promise<Member> {

@@ -146,7 +146,7 @@ export class Fleet implements AsyncDisposable {
 
   /** SIGKILL; resolves once it is gone. */
   async kill(victim: Member): Promise<void> {
-    this.members.splice(this.members.indexOf(victim), 1);
+    this.dismiss(victim);
     this.killed++;
     await victim.kill();
   }
@@ -167,7 +167,10 @@ export class Fleet implements AsyncDisposable {
     return this.told.filter((one) => one.name === name);
   }
 
+  /** Workers that have not left by then are killed: something went wrong, and they must not disturb the next scenario. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.open = false;
+    await Promise.all(this.members.splice(0).map((member) => member.kill()));
     await this.world[Symbol.asyncDispose]();
   }
 
@@ -180,6 +183,10 @@ export class Fleet implements AsyncDisposable {
     };
     this.members.push(member);
     return member;
+  }
+
+  private dismiss(member: Member): void {
+    if (this.members.includes(member)) this.members.splice(this.members.indexOf(member), 1);
   }
 
   private options(): ProxyManagerOptions {
@@ -236,6 +243,7 @@ export class Fleet implements AsyncDisposable {
         // Its pages are for the others.
         this.again.push(id);
         if (!(error instanceof Gone)) throw error;
+        this.dismiss(member);
         return;
       } finally {
         this.under.delete(id);
@@ -246,6 +254,7 @@ export class Fleet implements AsyncDisposable {
   private async done(): Promise<void> {
     while (this.loops.size > 0) await Promise.all(this.loops);
     if (this.again.length === 0) return;
+    if (this.members.length === 0) throw new Error(`no worker is left for ${this.again.length} pages`);
     for (const member of this.members) this.employ(member);
     await this.done();
   }

@@ -15,11 +15,8 @@ beforeAll(async () => {
   [redis] = await Promise.all([startRedis(), crew.stock(8)]);
   store = { kind: 'redis', port: redis.port };
 }, 60_000);
-afterAll(async () => {
-  await crew.end();
-  await crew[Symbol.asyncDispose]();
-  await redis[Symbol.asyncDispose]();
-}, 60_000);
+afterAll(() => redis[Symbol.asyncDispose](), 60_000);
+afterAll(() => crew.end(), 60_000);
 beforeEach(async () => void (await redis.client().flushall()));
 
 describe('sessions', () => {
