@@ -18,7 +18,7 @@ const PROBLEMS: readonly Problem[] = [
   },
   {
     when: /\bNOPERM\b|can't run this command or subcommand|No permissions/i,
-    what: 'the Redis user may not do this: the store needs +@scripting, +@hash, +@sortedset, +@set, +@string, +@keyspace, and the keys of its prefix (ACL SETUSER)',
+    what: 'the Redis user may not do this: the store needs +@scripting, +@hash, +@sortedset, +@set, +@string, +@keyspace, +time, and the keys of its prefix (ACL SETUSER)',
     transient: false,
   },
   {
