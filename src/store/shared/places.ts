@@ -1,3 +1,4 @@
+import type { TimerHandle } from '../../clock.ts';
 import { andThen } from '../awaitable.ts';
 import type { Awaitable, Demand, Policy, Reservation } from '../store.ts';
 import type { SharedGrant } from './link.ts';
@@ -11,13 +12,31 @@ export function isPools(target: string): boolean {
   return target.startsWith(PREFIX);
 }
 
+/** A place that nobody needs any more is kept for the next request for so long, in milliseconds … */
+const SPARE_MS = 50;
+/** … and passed on like that for so long, before others get a chance at it. */
+const PASSED_ON_MS = 1000;
+
+interface Spare {
+  readonly place: SharedGrant;
+  readonly at: number;
+}
+
 /**
  * Places among the requests that use a pool, in all processes together. A pool is no target's, so its state is elsewhere:
  * the narrower limits, those of the target, are taken first, and given back when there is no place.
+ *
+ * That is a second call, so a place goes from request to request within this process as long as none waits for one.
  */
 export class Places {
   private readonly store: SharedStore;
   private readonly policies = new Map<number, Policy>();
+  /** By pool, the one that came last at the end. */
+  private readonly spares = new Map<string, Spare[]>();
+  private readonly takenAt = new WeakMap<SharedGrant, number>();
+  /** Until then places are short, and go back at once. */
+  private shortUntil = -Infinity;
+  private timer: TimerHandle | undefined;
 
   constructor(store: SharedStore) {
     this.store = store;
@@ -28,24 +47,33 @@ export class Places {
     const { grants } = reservation;
     if (most === Infinity || grants.length === 0) return reservation;
     const { store } = this;
+    let placed = 0;
+    const spares = this.spares.get(PREFIX + pool);
+    while (placed < grants.length && spares !== undefined && spares.length > 0) {
+      (grants[placed++] as SharedGrant).place = spares.pop()!.place;
+    }
+    if (placed === grants.length) return reservation;
     const places = store.reserve(PREFIX + pool, {
-      count: grants.length,
+      count: grants.length - placed,
       policy: this.policyOf(most),
       pool: 'place',
       pin: { ...PLACE },
       patienceMs: 0,
       horizonMs: 0,
-      deadlineMs: deadlineMs + Math.max(...grants.map(({ startInMs }) => startInMs)),
+      deadlineMs: deadlineMs + PASSED_ON_MS + Math.max(...grants.map(({ startInMs }) => startInMs)),
     });
     return andThen(places, (entered) => {
-      entered.grants.forEach((place, i) => {
-        (grants[i] as SharedGrant).place = place as SharedGrant;
-      });
-      if (entered.grants.length === grants.length) return reservation;
-      const surplus = grants.slice(entered.grants.length);
+      const now = store.clock.now();
+      for (const place of entered.grants) {
+        (grants[placed++] as SharedGrant).place = place as SharedGrant;
+        this.takenAt.set(place as SharedGrant, now);
+      }
+      if (placed === grants.length) return reservation;
+      this.shortUntil = now + PASSED_ON_MS;
+      const surplus = grants.slice(placed);
       const { retryInMs, limiting } = entered;
       return andThen(store.cancel(surplus[0].target, surplus), () => ({
-        grants: grants.slice(0, entered.grants.length),
+        grants: grants.slice(0, placed),
         retryInMs,
         limiting,
       }));
@@ -62,7 +90,33 @@ export class Places {
     const { place } = grant;
     if (place === undefined) return;
     grant.place = undefined;
-    this.tell(place, true);
+    const now = this.store.clock.now();
+    if (now < this.shortUntil || now - this.takenAt.get(place)! >= PASSED_ON_MS) {
+      this.tell(place, true);
+      return;
+    }
+    const spares = this.spares.get(place.target);
+    if (spares === undefined) this.spares.set(place.target, [{ place, at: now }]);
+    else spares.push({ place, at: now });
+    // It keeps the process going: who leaves with a place in hand keeps it from the others.
+    this.timer ??= this.store.clock.setTimeout(() => this.giveBack(SPARE_MS), SPARE_MS);
+  }
+
+  close(): void {
+    this.store.clock.clearTimeout(this.timer);
+    this.giveBack(0);
+  }
+
+  /** Places that nobody has wanted for so long. */
+  private giveBack(idleMs: number): void {
+    this.timer = undefined;
+    const before = this.store.clock.now() - idleMs;
+    for (const [pool, spares] of this.spares) {
+      const kept = spares.findIndex(({ at }) => at > before);
+      for (const { place } of spares.splice(0, kept < 0 ? spares.length : kept)) this.tell(place, true);
+      if (spares.length === 0) this.spares.delete(pool);
+    }
+    if (this.spares.size > 0) this.timer = this.store.clock.setTimeout(() => this.giveBack(SPARE_MS), SPARE_MS);
   }
 
   private tell(place: SharedGrant, end: boolean): void {

@@ -156,6 +156,7 @@ export class SharedStore implements Store {
   }
 
   close(): Awaitable<void> {
+    this.places.close();
     this.keeper.close();
     return this.taker.close();
   }
