@@ -75,12 +75,14 @@ export class Engine implements Entry {
         for (const verdict of verdicts) this.tell(verdict);
       },
       storeFailed: (error) => {
-        this.events.emit('store-error', { error: StoreError.from(error) });
+        // Who has closed is told no more of it: by then the store may be closed, too.
+        if (!this.ended) this.events.emit('store-error', { error: StoreError.from(error) });
       },
     });
     const store: Store = options.store;
     this.unwatch = store.watch?.({
       down: (error) => this.events.emit('store-error', { error: StoreError.from(error) }),
+      lost: (error) => this.events.emit('store-error', { error }),
       back: (downMs) => this.events.emit('store-back', { downMs }),
     });
     this.targets = new Targets(options, this.admission);

@@ -203,6 +203,8 @@ function innermost(error: unknown): string {
 export class StoreError extends PacelineError {
   constructor(message: string, options?: ErrorOptions) {
     super('PACELINE_STORE', message, options);
+    // A bundler may have called the class otherwise; and those derived from it are nobody else's business.
+    this.name = 'StoreError';
   }
 
   /** What a store threw, as a StoreError. */

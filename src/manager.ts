@@ -3,7 +3,6 @@ import type { CacheStats } from './cache/layer.ts';
 import type { ExchangeInfo, PaceOptions } from './call.ts';
 import { PacedDispatcher } from './dispatcher.ts';
 import { Engine } from './engine.ts';
-import { StoreError } from './errors.ts';
 import type { PacelineEventName, PacelineEvents } from './events.ts';
 import { Fetcher } from './fetch.ts';
 import { showAs } from './inspect.ts';
@@ -146,7 +145,7 @@ export class ProxyManager {
     return Stamp.of(response)?.info();
   }
 
-  /** Counts since the start, and the budgets as they stand. */
+  /** Counts since the start, and the budgets as they stand; without those (`state`) while the store does not answer. */
   async stats(): Promise<ManagerStats> {
     const engine = this.#engine;
     const snapshot = await inspected(engine.options.store);
@@ -196,10 +195,11 @@ export class ProxyManager {
   }
 }
 
+/** What this process has counted is worth having also when the store is down. */
 async function inspected(store: Store): Promise<Snapshot> {
   try {
     return await store.inspect();
-  } catch (error) {
-    throw StoreError.from(error);
+  } catch {
+    return { targets: [] };
   }
 }

@@ -11,7 +11,7 @@ import { FAILURE_OPTIONS, type FailureOptions, resolveFailureOptions } from './s
 import { Guard } from './store/shared/guard.ts';
 import { SharedStore } from './store/shared/shared-store.ts';
 import type { Store } from './store/store.ts';
-import { hasMethods, knownOnly } from './validate.ts';
+import { hasMethods, invalid, isFunction, knownOnly } from './validate.ts';
 
 export { STEP_SCRIPT } from './store/redis/scripts/step-script.ts';
 export type { FailureOptions, NodeRedisClient, RedisClient, ScriptArguments };
@@ -50,8 +50,13 @@ export interface RedisStoreOptions extends FailureOptions {
  */
 export function redisStore(redis: RedisClient | NodeRedisClient, options: RedisStoreOptions = {}): Store {
   knownOnly('redisStore', options, [...FAILURE_OPTIONS, 'prefix', 'clock', 'random', 'now']);
-  const theirs = typeof (redis as Partial<NodeRedisClient> | null)?.evalSha === 'function';
-  hasMethods('redis', redis ?? null, [theirs ? 'evalSha' : 'evalsha', 'eval']);
+  const { evalsha, evalSha, eval: evaluate } = (redis ?? {}) as Partial<RedisClient & NodeRedisClient>;
+  if (typeof (evalsha ?? evalSha) !== 'function' || typeof evaluate !== 'function') {
+    throw invalid('redis', 'a client of ioredis or node-redis', redis);
+  }
+  hasMethods('clock', options.clock, ['now', 'wallNow', 'setTimeout', 'clearTimeout']);
+  isFunction('random', options.random);
+  isFunction('now', options.now);
   const { clock = systemClock, random = Math.random, prefix, now } = options;
   const guard = new Guard(
     new RedisBackend(likeIoredis(redis), { prefix, now }),

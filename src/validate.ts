@@ -64,3 +64,8 @@ export function hasMethods(option: string, value: unknown, methods: readonly str
   const complete = methods.every((name) => typeof (value as Record<string, unknown> | null)?.[name] === 'function');
   if (!complete) throw invalid(option, `an object with ${methods.join(', ')}`, value);
 }
+
+/** A function, or nothing. */
+export function isFunction(option: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'function') throw invalid(option, 'a function', value);
+}

@@ -248,6 +248,8 @@ export interface Snapshot {
 export interface StoreListener {
   /** It does not answer, or not as it should. */
   down(error: Error): void;
+  /** It answers, but has forgotten something. */
+  lost(error: Error): void;
   /** It answers again, after so many milliseconds. */
   back(downMs: number): void;
 }

@@ -27,7 +27,7 @@ function worker(at: { clock: VirtualClock; backend: FailingBackend }, options: F
   const guard = new Guard(backend, clock, random, resolveFailureOptions(options));
   const store = new SharedStore(guard, { clock, random });
   const told: string[] = [];
-  store.watch({ down: ({ message }) => told.push(message), back: (ms) => told.push(`back ${ms}`) });
+  store.watch({ down: ({ message }) => told.push(message), lost: () => {}, back: (ms) => told.push(`back ${ms}`) });
   const routes = [storeRoute(1, { egress: '192.0.2.1' })];
   const demand: Demand = {
     count: 1,
@@ -47,6 +47,8 @@ function worker(at: { clock: VirtualClock; backend: FailingBackend }, options: F
   });
   return {
     store,
+    /** It waits for answers that are on their way, or for their deadline. */
+    close: () => clock.runUntil(Promise.resolve(store.close())),
     told,
     reserve: async (count: number, more: Partial<Demand> = {}) => store.reserve(TARGET, { ...demand, count, ...more }),
     settle: async (...grants: Grant[]) => store.settle(TARGET, grants.map(report)),
@@ -77,7 +79,7 @@ async function ending<T>(clock: VirtualClock, promise: Promise<T>): Promise<T | 
 describe('a store that does not answer', () => {
   it('is waited for as long as the deadline, and no longer', async () => {
     const at = world();
-    const { store, reserve, told } = worker(at, { onStoreError: 'fail', commandTimeoutMs: 300 });
+    const { close, reserve, told } = worker(at, { onStoreError: 'fail', commandTimeoutMs: 300 });
     at.backend.freeze();
     const error = await ending(at.clock, reserve(1));
     expect(error).toBeInstanceOf(StoreError);
@@ -87,12 +89,12 @@ describe('a store that does not answer', () => {
     expect(await reserve(1).catch((e) => e)).toBeInstanceOf(StoreError);
     expect([at.clock.now(), at.backend.asked]).toEqual([300, asked]);
     expect(told).toHaveLength(1);
-    await store.close();
+    await close();
   });
 
   it('is asked again until it is back; what it granted to nobody is given back', async () => {
     const at = world();
-    const { store, reserve, told, active } = worker(at, { onStoreError: 'fail' });
+    const { close, reserve, told, active } = worker(at, { onStoreError: 'fail' });
     at.backend.freeze();
     await ending(at.clock, reserve(5));
     at.backend.thaw();
@@ -100,12 +102,12 @@ describe('a store that does not answer', () => {
     expect(told.at(-1)).toMatch(/^back/);
     expect(await active()).toBe(0);
     expect((await reserve(8)).grants).toHaveLength(8);
-    await store.close();
+    await close();
   });
 
   it('gives back what it granted after everything else was well again', async () => {
     const at = world();
-    const { store, reserve, told, active } = worker(at, { onStoreError: 'fail' });
+    const { close, reserve, told, active } = worker(at, { onStoreError: 'fail' });
     const release = at.backend.holdNext();
     await ending(at.clock, reserve(5));
     await at.clock.advance(3000);
@@ -113,12 +115,12 @@ describe('a store that does not answer', () => {
     release();
     await at.clock.advance(1);
     expect(await active()).toBe(2);
-    await store.close();
+    await close();
   });
 
   it("with 'wait' nobody is turned away, and nothing is spent twice", async () => {
     const at = world();
-    const { store, reserve, active } = worker(at, { onStoreError: 'wait' });
+    const { close, reserve, active } = worker(at, { onStoreError: 'wait' });
     at.backend.freeze();
     const waiting = reserve(3);
     await at.clock.advance(5000);
@@ -126,21 +128,21 @@ describe('a store that does not answer', () => {
     const { grants } = await at.clock.runUntil(waiting);
     expect([grants.length, await active()]).toEqual([3, 3]);
     expect((await reserve(8)).grants).toHaveLength(5);
-    await store.close();
+    await close();
   });
 
   it("with 'wait' a call whose answer was lost finds the permits it took", async () => {
     const at = world();
-    const { store, reserve, active } = worker(at, { onStoreError: 'wait' });
+    const { close, reserve, active } = worker(at, { onStoreError: 'wait' });
     at.backend.loseReply();
     const { grants } = await at.clock.runUntil(reserve(3));
     expect([grants.length, await active()]).toEqual([3, 3]);
-    await store.close();
+    await close();
   });
 
   it('hears later what ended meanwhile', async () => {
     const at = world();
-    const { store, reserve, settle, egress } = worker(at, { onStoreError: 'fail' });
+    const { close, reserve, settle, egress } = worker(at, { onStoreError: 'fail' });
     const { grants } = await reserve(8);
     at.backend.refuse(new BackendError('down', true));
     await settle(...grants);
@@ -148,12 +150,12 @@ describe('a store that does not answer', () => {
     at.backend.refuse(undefined);
     await at.clock.advance(2000);
     expect(await egress()).toMatchObject({ busy: 0 });
-    await store.close();
+    await close();
   });
 
   it('a settle whose answer was lost is not counted twice, nor does it free what is another’s', async () => {
     const at = world();
-    const { store, reserve, settle, egress } = worker(at, { onStoreError: 'wait' });
+    const { close, reserve, settle, egress } = worker(at, { onStoreError: 'wait' });
     const { grants } = await reserve(8);
     at.backend.loseReply();
     void settle(grants[0]);
@@ -162,23 +164,23 @@ describe('a store that does not answer', () => {
     expect((await at.clock.runUntil(reserve(1))).grants).toHaveLength(1);
     await at.clock.advance(5000);
     expect(await egress()).toMatchObject({ busy: 8, cooling: 0 });
-    await store.close();
+    await close();
   });
 
   it('that never answered because it is set up wrongly is not worked around', async () => {
     for (const onStoreError of ['local', 'wait', 'fail'] as const) {
       const at = world();
-      const { store, reserve, told } = worker(at, { onStoreError });
+      const { close, reserve, told } = worker(at, { onStoreError });
       at.backend.refuse(new BackendError('wrong password', false));
       expect(await reserve(1).catch((e: Error) => e.message)).toBe('wrong password');
       expect([told, at.clock.pending]).toEqual([[], 0]);
-      await store.close();
+      await close();
     }
   });
 
   it('is not asked for one target after another while it says nothing at all', async () => {
     const at = world();
-    const { store, reserve, told } = worker(at, { onStoreError: 'fail' });
+    const { store, close, reserve, told } = worker(at, { onStoreError: 'fail' });
     await reserve(1);
     at.backend.freeze();
     await ending(at.clock, reserve(1));
@@ -190,12 +192,12 @@ describe('a store that does not answer', () => {
     await at.clock.advance(3000);
     expect(told).toHaveLength(2);
     expect(await other(store)).toHaveLength(1);
-    await store.close();
+    await close();
   });
 
   it('for one target may answer for another, and does so again while the first is still waited for', async () => {
     const at = world();
-    const { store, reserve } = worker(at, { onStoreError: 'fail' });
+    const { store, close, reserve } = worker(at, { onStoreError: 'fail' });
     at.backend.refuse(new Error('down'), TARGET);
     await reserve(1).catch(() => {});
     await other(store).catch(() => {});
@@ -208,16 +210,16 @@ describe('a store that does not answer', () => {
     await at.clock.advance(5000);
     expect(await other(store)).toHaveLength(1);
     await expect(reserve(1)).rejects.toBeInstanceOf(StoreError);
-    await store.close();
+    await close();
   });
 
   it('closed while it is down, turns away who waits, and leaves no timer', async () => {
     const at = world();
-    const { store, reserve } = worker(at, { onStoreError: 'wait' });
+    const { close, reserve } = worker(at, { onStoreError: 'wait' });
     at.backend.refuse(new Error('down'));
     const waiting = reserve(1).catch((error: Error) => error);
     await at.clock.advance(100);
-    await store.close();
+    await close();
     expect(await waiting).toBeInstanceOf(StoreError);
     expect(at.clock.pending).toBe(0);
   });
@@ -226,7 +228,7 @@ describe('a store that does not answer', () => {
 describe("a worker by itself ('local')", () => {
   it('rests for a window, then goes on with its share of the budget', async () => {
     const at = world();
-    const { store, reserve, settle } = worker(at, { expectedWorkers: 4, commandTimeoutMs: 200 });
+    const { close, reserve, settle } = worker(at, { expectedWorkers: 4, commandTimeoutMs: 200 });
     expect((await reserve(1)).grants).toHaveLength(1);
     at.backend.refuse(new Error('down'));
     const { grants, retryInMs } = await reserve(8);
@@ -237,12 +239,12 @@ describe("a worker by itself ('local')", () => {
     expect(own.grants).toHaveLength(1);
     await settle(...own.grants);
     expect((await reserve(8)).grants).toHaveLength(0);
-    await store.close();
+    await close();
   });
 
   it('does not stop for looking whether the store is back, which may take as long as a deadline', async () => {
     const at = world();
-    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 5000 });
+    const { close, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 5000 });
     at.backend.freeze();
     await ending(at.clock, reserve(1));
     await at.clock.advance(WINDOW_MS + 5000);
@@ -252,12 +254,12 @@ describe("a worker by itself ('local')", () => {
     await at.clock.advance(WINDOW_MS);
     expect([grants.length, (await reserve(8)).grants.length]).toEqual([4, 4]);
     expect(at.clock.now() - before).toBe(WINDOW_MS);
-    await store.close();
+    await close();
   });
 
   it('has rested at one target while it rested at another', async () => {
     const at = world();
-    const { store, reserve } = worker(at, { expectedWorkers: 4, commandTimeoutMs: 200 });
+    const { store, close, reserve } = worker(at, { expectedWorkers: 4, commandTimeoutMs: 200 });
     await reserve(1).then(({ grants }) => store.cancel(TARGET, grants));
     await at.clock.advance(1);
     at.backend.refuse(new Error('down'));
@@ -266,12 +268,12 @@ describe("a worker by itself ('local')", () => {
     expect(await other(store)).toHaveLength(0);
     await at.clock.advance(1);
     expect([(await reserve(1)).grants.length, (await other(store)).length]).toEqual([1, 1]);
-    await store.close();
+    await close();
   });
 
   it('tells what it sent when the store is back: no burst', async () => {
     const at = world();
-    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
+    const { store, close, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
     await reserve(0 + 1).then(({ grants }) => settle(...grants));
     at.backend.refuse(new Error('down'));
     await reserve(1);
@@ -290,12 +292,12 @@ describe("a worker by itself ('local')", () => {
     expect((await reserve(8)).grants).toHaveLength(0);
     await at.clock.advance(1);
     expect((await reserve(8)).grants).toHaveLength(4);
-    await store.close();
+    await close();
   });
 
   it('tells also of what is over by then', async () => {
     const at = world();
-    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
+    const { close, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
     const slow = { policy: { ...policy, windowMs: 10_000 } };
     await reserve(1, slow).then(({ grants }) => settle(...grants));
     at.backend.refuse(new Error('down'));
@@ -306,12 +308,12 @@ describe("a worker by itself ('local')", () => {
     at.backend.refuse(undefined);
     await at.clock.advance(2000);
     expect([own.grants.length, (await reserve(8, slow)).grants.length]).toEqual([4, 4]);
-    await store.close();
+    await close();
   });
 
   it('tells what it spent of a rate over all egresses, too', async () => {
     const at = world();
-    const { store, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
+    const { store, close, reserve, settle } = worker(at, { expectedWorkers: 2, commandTimeoutMs: 200 });
     const rated = { policy: { ...policy, limit: 100, rates: [{ limit: 4, windowMs: 10_000, burst: 4 }] } };
     await reserve(1, rated).then(({ grants }) => store.cancel(TARGET, grants));
     at.backend.refuse(new Error('down'));
@@ -322,12 +324,12 @@ describe("a worker by itself ('local')", () => {
     at.backend.refuse(undefined);
     await at.clock.advance(2000);
     expect([own.grants.length, (await reserve(8, rated)).grants.length]).toEqual([2, 2]);
-    await store.close();
+    await close();
   });
 
   it('waits where there is less than one request for each worker', async () => {
     const at = world();
-    const { store, reserve } = worker(at, { expectedWorkers: 9 });
+    const { close, reserve } = worker(at, { expectedWorkers: 9 });
     at.backend.refuse(new Error('down'));
     let answered = false;
     const waiting = reserve(1).then((reservation) => {
@@ -338,18 +340,40 @@ describe("a worker by itself ('local')", () => {
     expect(answered).toBe(false);
     at.backend.refuse(undefined);
     expect((await at.clock.runUntil(waiting)).grants).toHaveLength(1);
-    await store.close();
+    await close();
+  });
+});
+
+describe('a store that is closed', () => {
+  it('is so when what was on its way has arrived', async () => {
+    const at = world();
+    const { store, reserve, settle } = worker(at);
+    const { grants } = await reserve(2);
+    const release = at.backend.holdNext();
+    void settle(...grants);
+    let closed = false;
+    const closing = Promise.resolve(store.close()).then(() => {
+      closed = true;
+    });
+    await at.clock.advance(10);
+    expect(closed).toBe(false);
+    release();
+    await closing;
+    expect(at.clock.now()).toBe(10);
   });
 });
 
 describe('a state that is lost', () => {
   it('rests for a window; what is in flight is told to it', async () => {
     const at = world();
-    const { store, reserve, active, settle } = worker(at);
+    const { store, close, reserve, active, settle } = worker(at);
     const { grants } = await reserve(8);
     at.backend.replace(localBackend({ clock: at.clock }));
     await at.clock.advance(100);
+    const lost: string[] = [];
+    store.watch?.({ down: () => {}, back: () => {}, lost: ({ message }) => lost.push(message) });
     const after = await reserve(8);
+    expect(lost).toEqual([expect.stringContaining(`${TARGET} was lost or set back`)]);
     expect([after.grants.length, after.retryInMs]).toEqual([0, WINDOW_MS]);
     expect(await active()).toBe(8);
     await at.clock.advance(WINDOW_MS);
@@ -357,7 +381,7 @@ describe('a state that is lost', () => {
     await settle(...grants);
     await at.clock.advance(WINDOW_MS);
     expect((await reserve(8)).grants).toHaveLength(8);
-    await store.close();
+    await close();
   });
 });
 
@@ -417,7 +441,7 @@ describe('P1 across workers, whatever becomes of the store', () => {
           const within = arrivals.slice(i).filter((one) => one < from + WINDOW_MS).length;
           expect(within, `from ${from}`).toBeLessThanOrEqual(policy.limit);
         });
-        await Promise.all(crew.map(({ store }) => store.close()));
+        for (const { close } of crew) await close();
       }),
       { numRuns: Number(process.env.RUNS ?? 150) },
     );

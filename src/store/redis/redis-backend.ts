@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { StoreError } from '../../errors.ts';
+import { BackendError } from '../shared/failure.ts';
 import type { Backend, Batch, BatchAnswer, Seen, Step, StepPolicy } from '../shared/steps.ts';
 import { keysOf, validPrefix } from './keys.ts';
 import type { RedisClient } from './redis-client.ts';
@@ -48,7 +49,9 @@ export class RedisBackend implements Backend {
     this.now = options.now;
   }
 
-  take({ target, policy, seen, steps }: Batch): Promise<BatchAnswer> {
+  take({ target: name, policy, seen, steps }: Batch): Promise<BatchAnswer> {
+    // Half a character is none, neither in a key nor in JSON.
+    const target = name.toWellFormed();
     if (this.closed) return Promise.reject(new StoreError('the Redis store is closed'));
     const work = workOf(steps);
     let waiting = this.waiting.get(target);
@@ -115,7 +118,17 @@ export class RedisBackend implements Backend {
     } catch (error) {
       throw redisError(error);
     }
-    return JSON.parse(String(answer)) as BatchAnswer;
+    try {
+      return JSON.parse(String(answer)) as BatchAnswer;
+    } catch (cause) {
+      throw new BackendError(
+        'the client answers something else than the script: is it a pipeline or a transaction?',
+        false,
+        {
+          cause,
+        },
+      );
+    }
   }
 }
 

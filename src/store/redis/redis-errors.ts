@@ -88,7 +88,13 @@ const PROBLEMS: readonly Problem[] = [
     transient: false,
   },
   {
-    when: /Connection is closed|The client is (closed|offline)|Client(Closed|Offline)Error|connect E|E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)|Stream isn't writeable|MaxRetriesPerRequest|max retries per request|Command timed out|Socket closed|Connection lost|All sentinels are unreachable|None of startup nodes/i,
+    // By the first call it was never opened; later it is an outage like others.
+    when: /Connection is closed|The client is closed|ClientClosedError/i,
+    what: 'the Redis client is closed: connect it first (node-redis: await client.connect()), and close it last',
+    transient: false,
+  },
+  {
+    when: /The client is offline|ClientOfflineError|connect E|E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)|Stream isn't writeable|MaxRetriesPerRequest|max retries per request|Command timed out|Socket closed|Connection lost|All sentinels are unreachable|None of startup nodes/i,
     what: 'no connection to Redis',
     transient: true,
   },

@@ -7,8 +7,6 @@ export class BackendError extends StoreError {
 
   constructor(message: string, transient: boolean, options?: ErrorOptions) {
     super(message, options);
-    // What it is to everybody else.
-    this.name = 'StoreError';
     this.transient = transient;
   }
 }

@@ -23,6 +23,8 @@ export class Guard implements Taker {
   private readonly random: Random;
   private readonly outages = new Map<Link, Outage>();
   private readonly listeners = new Set<StoreListener>();
+  /** Calls without an answer so far. */
+  private readonly asked = new Set<Promise<BatchAnswer>>();
   /** It has answered once: whatever it says now, it is not for a wrong password. */
   private known = false;
   private closed = false;
@@ -61,12 +63,14 @@ export class Guard implements Taker {
     return () => void this.listeners.delete(listener);
   }
 
+  /** What was said last arrives: nobody else may have the slots of a permit whose end is not known. */
   close(): Awaitable<void> {
     this.closed = true;
     this.clock.clearTimeout(this.timer);
     for (const outage of this.outages.values()) outage.end(new ClosedError('the store'));
     this.outages.clear();
-    return this.backend.close();
+    if (this.asked.size === 0) return this.backend.close();
+    return Promise.allSettled(this.asked).then(() => this.backend.close());
   }
 
   /** From the return of the state until the last worker has noticed, nearly: it has yet to hear its answer. */
@@ -85,7 +89,7 @@ export class Guard implements Taker {
     const answer = this.backend.take(link.batch(steps, clock));
     if (!isLater(answer)) return answer;
     const { commandTimeoutMs } = options;
-    return new Promise((resolve, reject) => {
+    const inTime = new Promise<BatchAnswer>((resolve, reject) => {
       let late = false;
       let answered = false;
       const timer = clock.setTimeout(() => {
@@ -110,14 +114,23 @@ export class Guard implements Taker {
         },
       );
     });
+    this.asked.add(inTime);
+    const heard = (): void => void this.asked.delete(inTime);
+    inTime.then(heard, heard);
+    return inTime;
   }
 
   private heard(link: Link, answer: BatchAnswer): readonly StepAnswer[] {
     this.known = true;
     this.heardAt = this.clock.now();
     link.heard(answer, this.clock);
+    if (!answer.setBack) return answer.answers;
+    const lost = new StoreError(
+      `the shared state of ${link.target} was lost or set back: it rests for ${link.windowMs} ms`,
+    );
+    for (const listener of this.listeners) listener.lost(lost);
     // Its memory of what is in flight is gone with the rest.
-    if (answer.setBack && link.permits.size > 0) this.later(link, [inFlight(link, this.clock.now())]);
+    if (link.permits.size > 0) this.later(link, [inFlight(link, this.clock.now())]);
     return answer.answers;
   }
 

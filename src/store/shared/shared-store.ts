@@ -1,6 +1,7 @@
 import type { Clock, Random } from '../../clock.ts';
 import { systemClock } from '../../clock.ts';
 import { newSessionId } from '../../gateway/route.ts';
+import { showAs } from '../../inspect.ts';
 import { allOf, andThen } from '../awaitable.ts';
 import type {
   Awaitable,
@@ -61,6 +62,7 @@ export class SharedStore implements Store {
     this.name = newSessionId(this.random);
     this.places = new Places(this);
     this.keeper = new Keeper(this);
+    showAs(this, () => 'SharedStore {}');
   }
 
   /** A name for a call, of which there is no second one. */
@@ -153,6 +155,11 @@ export class SharedStore implements Store {
 
   watch(listener: StoreListener): () => void {
     return this.taker.watch?.(listener) ?? (() => {});
+  }
+
+  /** Nothing of the client, whose options have a password among them. */
+  toJSON(): object {
+    return { name: 'SharedStore' };
   }
 
   close(): Awaitable<void> {

@@ -1,6 +1,6 @@
 import type { Clock, Random } from '../../clock.ts';
 import { systemClock } from '../../clock.ts';
-import { invalid, knownOnly } from '../../validate.ts';
+import { hasMethods, invalid, isFunction, knownOnly } from '../../validate.ts';
 import { FAILURE_OPTIONS, type FailureOptions, resolveFailureOptions } from '../shared/failure-options.ts';
 import { Guard } from '../shared/guard.ts';
 import { SharedStore } from '../shared/shared-store.ts';
@@ -8,6 +8,8 @@ import type { Store } from '../store.ts';
 import { SqliteBackend } from './sqlite-backend.ts';
 
 const BUSY_SHARE = 0.9;
+/** SQLite counts in 32 bits. */
+const MOST_BUSY_MS = 2 ** 31 - 1;
 
 /** Options of {@link sqliteStore}. */
 export interface SqliteStoreOptions extends FailureOptions {
@@ -35,11 +37,17 @@ export interface SqliteStoreOptions extends FailureOptions {
 export function sqliteStore(path: string, options: SqliteStoreOptions = {}): Store {
   if (typeof path !== 'string' || path === '') throw invalid('path', 'the name of a file', path);
   knownOnly('sqliteStore', options, [...FAILURE_OPTIONS, 'clock', 'random']);
+  hasMethods('clock', options.clock, ['now', 'wallNow', 'setTimeout', 'clearTimeout']);
+  isFunction('random', options.random);
   const { clock = systemClock, random = Math.random } = options;
   const failure = resolveFailureOptions(options);
   const now = options.clock === undefined ? machineNow : () => clock.now();
   // While another process writes it is tried again, until just before the answer would come too late anyway.
-  const backend = new SqliteBackend(path, failure.commandTimeoutMs * BUSY_SHARE, now);
+  const backend = new SqliteBackend(
+    path,
+    Math.min(MOST_BUSY_MS, Math.ceil(failure.commandTimeoutMs * BUSY_SHARE)),
+    now,
+  );
   return new SharedStore(new Guard(backend, clock, random, failure), { clock, random });
 }
 
