@@ -25,11 +25,11 @@ export interface RedisStoreOptions extends FailureOptions {
    * @default 'paceline:'
    */
   readonly prefix?: string;
-  /** This process's own clock: for its timers, never for a decision. @default systemClock */
+  /** This process's own clock: for its timers, and when its routes end; what is decided goes by the server's. @default systemClock */
   readonly clock?: Clock;
   /** Names of calls, and jitter. @default Math.random */
   readonly random?: Random;
-  /** For tests: the time of all decisions, in milliseconds, in the place of the server's own. */
+  /** For tests: the time of all decisions, in milliseconds, in the place of the server's own; with `clock`, so that both agree. */
   readonly now?: () => number;
 }
 

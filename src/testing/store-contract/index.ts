@@ -65,7 +65,7 @@ const ALL: readonly Cases[] = [
  * import { describe, it } from 'vitest'; // or node:test, or Jest
  *
  * describe('my store', () => {
- *   const make = ({ clock, random }) => new MyStore({ table: nextTable(), now: () => clock.now(), random });
+ *   const make = ({ clock, random }) => new MyStore({ table: nextTable(), clock, random });
  *   for (const { name, run } of storeContract({ make })) it(name, run);
  * });
  */
