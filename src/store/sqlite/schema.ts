@@ -22,7 +22,7 @@ CREATE TABLE target (
   name TEXT UNIQUE,
   keep_until REAL NOT NULL,
   gate TEXT NOT NULL,
-  cooling BLOB NOT NULL,
+  cooling BLOB,
   counts TEXT NOT NULL
 ) STRICT;
 CREATE INDEX target_keep ON target (keep_until);
@@ -30,7 +30,7 @@ CREATE TABLE egress (
   target INTEGER NOT NULL,
   key TEXT NOT NULL,
   record TEXT NOT NULL,
-  cooling BLOB NOT NULL,
+  cooling BLOB,
   PRIMARY KEY (target, key)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE ejected (

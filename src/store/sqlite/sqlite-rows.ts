@@ -14,7 +14,7 @@ const NOTHING: Counts = { egresses: 0, permits: 0, outs: 0, lanes: {}, sweptTo: 
 
 const SQL = {
   findTarget: 'SELECT id, gate, cooling, counts FROM target WHERE name = ?',
-  addTarget: "INSERT INTO target (name, keep_until, gate, cooling, counts) VALUES (?, 0, '', x'', '')",
+  addTarget: "INSERT INTO target (name, keep_until, gate, cooling, counts) VALUES (?, 0, '', NULL, '')",
   saveTarget: 'UPDATE target SET keep_until = ?, gate = ?, cooling = ?, counts = ? WHERE id = ?',
   egress: 'SELECT record, cooling FROM egress WHERE target = ? AND key = ?',
   addEgress: 'INSERT INTO egress (record, cooling, target, key) VALUES (?, ?, ?, ?)',
@@ -47,13 +47,13 @@ export function statements(db: DatabaseSync): Statements {
 interface FoundTarget {
   readonly id: number;
   readonly gate: string;
-  readonly cooling: Uint8Array;
+  readonly cooling: Uint8Array | null;
   readonly counts: string;
 }
 
 interface FoundEgress {
   readonly record: string;
-  readonly cooling: Uint8Array;
+  readonly cooling: Uint8Array | null;
 }
 
 interface Kept<T> {
@@ -251,11 +251,14 @@ export class SqliteRows implements Rows {
 }
 
 /** The stamps apart from the rest of their record, eight bytes each: there may be thousands, and every step writes them. */
-function packed(stamps: readonly number[]): Uint8Array {
+function packed(stamps: readonly number[]): Uint8Array | null {
+  // Node 22 takes no bytes for nothing at all.
+  if (stamps.length === 0) return null;
   return new Uint8Array(Float64Array.from(stamps).buffer);
 }
 
-function unpacked(bytes: Uint8Array): number[] {
+function unpacked(bytes: Uint8Array | null): number[] {
+  if (bytes === null) return [];
   // A copy: the bytes need not begin where a number may.
   return Array.from(new Float64Array(Uint8Array.from(bytes).buffer));
 }
