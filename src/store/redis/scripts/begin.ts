@@ -18,7 +18,7 @@ export const BEGIN: string = String.raw`
 -- Returns the answer as JSON: cjson keeps 14 digits of a number, so it is put together by hand with 17.
 local call = redis.call
 local floor, ceil, huge = math.floor, math.ceil, math.huge
-local format, sub, concat = string.format, string.sub, table.concat
+local format, sub, byte, concat = string.format, string.sub, string.byte, table.concat
 local pack, unpacked = struct.pack, struct.unpack
 local text = cjson.encode
 local NEVER = -1e15 -- before all times; arithmetic with it stays finite

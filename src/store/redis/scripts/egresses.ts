@@ -3,30 +3,49 @@
  * written once; the stamps of cooling slots, of which there may be thousands, stay packed as long as they are in order.
  */
 export const EGRESSES: string = `
--- A record: busy, weight (IPs it stands for; 0: no budget of its own), number of stamps, outcomes, ejection (u32 each);
--- spaced, cooldown (f64 each); the stamps since when slots cool, rising (f64 each); msgpack of
--- {probe, quota spacing, quota until, then of each route: pool, id, session or false, end or false, weight, trial}.
+-- A record: kind (1 when one route and nothing else comes next), busy, weight (IPs it stands for; 0: no budget of its own),
+-- number of stamps, outcomes, ejection (u32 each), spaced, cooldown (f64 each). Then, but for kind 1: probe, quota spacing,
+-- quota until, number of routes. Then of each route: flags, weight, end, pool, id, session. At last the stamps since when
+-- slots cool, rising (f64 each). What is between head and stamps mostly stays as it is, and is not packed anew.
+local HEAD, MIDDLE, ROUTE = '<BI4I4I4I4I4dd', 38, 'BI4dHc0Hc0Hc0'
+local SIMPLE, EXTRAS, ENCODED = HEAD .. ROUTE, '<Hc0ddI4', HEAD .. 'c0'
+local TRIAL, WITH_SESSION, PLAIN = 1, 2, 4 -- flags of a route; the last: its names are JSON as they are
 local cache = {} -- by key: the egress, or false for none
 local dirty = {} -- egresses to be written
 local gone = {} -- keys to be forgotten
 local stale = {} -- egresses whose places in the lanes are to be worked out anew
 
+local function addRoute(e, flags, weight, endsAt, pool, id, session)
+  e.routes[pool] = {
+    e = e, pool = pool, id = id, session = flags % 4 >= WITH_SESSION and session, endsAt = endsAt, weight = weight,
+    trial = flags % 2 == TRIAL, plain = flags >= PLAIN, key = false, moved = false, json = false, wire = false,
+  }
+end
+
 local function decoded(key, raw)
-  local busy, weight, n, outcomes, ejection, spaced, cooldown, at = unpacked('<I4I4I4I4I4dd', raw)
-  local rest = sub(raw, at + 8 * n)
-  local r = cmsgpack.unpack(rest)
+  local kind, busy, weight, n, outcomes, ejection, spaced, cooldown, at, w, endsAt, pool, id, session, to
+  if byte(raw) == 1 then
+    kind, busy, weight, n, outcomes, ejection, spaced, cooldown, at, w, endsAt, pool, id, session, to = unpacked(SIMPLE, raw)
+  else
+    kind, busy, weight, n, outcomes, ejection, spaced, cooldown = unpacked(HEAD, raw)
+  end
   local e = {
     key = key, busy = busy, weight = weight, outcomes = outcomes, ejection = ejection, spaced = spaced, cooldown = cooldown,
-    n = n, packed = n, raw = raw, at = at, -- so many stamps of all are still packed, from there on
+    n = n, packed = n, raw = raw, at = to, mid = to, -- so many stamps of all are still packed, from there on
     tail = false, first = 1, last = 0, -- the others
-    thawed = false, rest = rest, probe = r[1], quotaSpacing = r[2], quotaUntil = r[3], routes = {},
+    thawed = false, kind = kind, same = true, probe = '', quotaSpacing = 0, quotaUntil = NEVER, routes = {},
     dirty = false, stale = false, json = false,
   }
-  for i = 4, #r, 6 do
-    e.routes[r[i]] = {
-      e = e, pool = r[i], id = r[i + 1], session = r[i + 2], endsAt = r[i + 3] or huge, weight = r[i + 4], trial = r[i + 5],
-      key = false, moved = false, json = false, wire = false,
-    }
+  if kind == 1 then
+    addRoute(e, at, w, endsAt, pool, id, session)
+  else
+    local routes
+    e.probe, e.quotaSpacing, e.quotaUntil, routes, to = unpacked(EXTRAS, raw, MIDDLE)
+    for _ = 1, routes do
+      at, w, endsAt, pool, id, session, to = unpacked('<' .. ROUTE, raw, to)
+      addRoute(e, at, w, endsAt, pool, id, session)
+    end
+    e.at, e.mid = to, to
   end
   cache[key] = e
   return e
@@ -80,8 +99,8 @@ local function egressFor(key, weight)
   if e then return e end
   e = {
     key = key, busy = 0, weight = weight, outcomes = 0, ejection = 0, spaced = NEVER, cooldown = NEVER, n = 0, packed = 0,
-    raw = '', at = 1, tail = false, first = 1, last = 0, thawed = true, rest = false, probe = '', quotaSpacing = 0,
-    quotaUntil = NEVER, routes = {}, dirty = false, stale = false, json = false,
+    raw = '', at = 1, mid = 1, tail = false, first = 1, last = 0, thawed = true, kind = 0, same = false, probe = '',
+    quotaSpacing = 0, quotaUntil = NEVER, routes = {}, dirty = false, stale = false, json = false,
   }
   cache[key] = e
   egressCount = egressCount + 1
@@ -150,11 +169,13 @@ local function slotsAt(e, limit, cost)
   return at
 end
 
-local function ring(e)
-  local s = ''
-  if e.packed > 0 then s = sub(e.raw, e.at, e.at + 8 * e.packed - 1) end
-  for i = e.first, e.last, 100 do
-    local to = min(i + 99, e.last)
+-- The stamps as they are kept; with what is in front of them in the record, from there on.
+local function ring(e, from)
+  local s = sub(e.raw, from or e.at, e.at + 8 * e.packed - 1)
+  local first, last = e.first, e.last
+  if first == last then return s .. pack('<d', e.tail[first]) end
+  for i = first, last, 100 do
+    local to = min(i + 99, last)
     s = s .. pack('<' .. string.rep('d', to - i + 1), unpack(e.tail, i, to))
   end
   return s
@@ -169,18 +190,38 @@ local function cooldown(e, till)
   if till > e.cooldown then e.cooldown = till end
 end
 
-local function encoded(e)
-  local rest = e.rest
-  if not rest then
-    local r = { e.probe, e.quotaSpacing, e.quotaUntil }
-    local i = 4
-    for pool, route in pairs(e.routes) do
-      r[i], r[i + 1], r[i + 2] = pool, route.id, route.session
-      r[i + 3], r[i + 4], r[i + 5] = route.endsAt ~= huge and route.endsAt, route.weight, route.trial
-      i = i + 6
-    end
-    rest = cmsgpack.pack(r)
+local function isPlain(s) return not string.find(s, '[%c"\\\\]') end
+
+local function routePlain(route)
+  return isPlain(route.e.key) and isPlain(route.id) and (not route.session or isPlain(route.session))
+end
+
+-- What is between head and stamps.
+local function middle(e)
+  local all, routes = '', 0
+  for pool, route in pairs(e.routes) do
+    local session = route.session or ''
+    routes = routes + 1
+    local flags = (route.trial and TRIAL or 0) + (route.session and WITH_SESSION or 0) + (routePlain(route) and PLAIN or 0)
+    all = all .. pack('<' .. ROUTE, flags, route.weight, route.endsAt, #pool, pool, #route.id, route.id, #session, session)
   end
-  return pack('<I4I4I4I4I4dd', e.busy, e.weight, e.n, e.outcomes, e.ejection, e.spaced, e.cooldown) .. ring(e) .. rest
+  if routes == 1 and e.probe == '' and e.quotaUntil == NEVER then
+    e.kind = 1
+    return all
+  end
+  e.kind = 0
+  return pack(EXTRAS, #e.probe, e.probe, e.quotaSpacing, e.quotaUntil, routes) .. all
+end
+
+local function encoded(e)
+  local rest
+  if not e.same then
+    rest = middle(e) .. ring(e)
+  elseif e.at == e.mid then
+    rest = ring(e, MIDDLE)
+  else
+    rest = sub(e.raw, MIDDLE, e.mid - 1) .. ring(e)
+  end
+  return pack(ENCODED, e.kind, e.busy, e.weight, e.n, e.outcomes, e.ejection, e.spaced, e.cooldown, rest)
 end
 `;

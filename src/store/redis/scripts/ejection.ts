@@ -37,7 +37,7 @@ if H then
   function passHealth(e, id, start)
     if e.ejection < OUTSIDE then return end
     e.ejection = word(2, countOf(e.ejection), start + H.probeTimeoutMs)
-    e.probe, e.rest = id, false
+    e.probe, e.same = id, false
   end
 
   -- The permit says nothing of the egress. When it was its probe, another may go.
@@ -46,7 +46,7 @@ if H then
     if e.ejection >= 2 * OUTSIDE then
       e.ejection = word(1, countOf(e.ejection), start > now and start or now - H.baseMs / 32)
     end
-    e.probe, e.rest = '', false
+    e.probe, e.same = '', false
   end
 
   function healthIdle(e)
@@ -139,13 +139,13 @@ if H then
     if after == before then return 0 end
     e.ejection = after
     if after >= OUTSIDE then
-      e.probe, e.rest = '', false
+      e.probe, e.same = '', false
       call('SADD', OUT, e.key)
       outTouched = true
       return 1
     end
     if not out then return 0 end
-    e.probe, e.rest = '', false
+    e.probe, e.same = '', false
     call('SREM', OUT, e.key)
     e.outcomes = 0 -- what led to the ejection must not lead to the next one
     return -1

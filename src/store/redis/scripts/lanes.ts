@@ -69,7 +69,7 @@ end
 local function detach(route)
   local e = route.e
   e.routes[route.pool] = nil
-  e.rest = false
+  e.same = false
   save(e)
   route.key = false
   if not route.moved then
@@ -234,9 +234,9 @@ local function lead(told, e)
   if not isLed(e) and idle(e) then e.spaced, e.cooldown = NEVER, NEVER end
   e.routes[pool] = {
     e = e, pool = pool, id = told.id, session = told.session or false, endsAt = told.endsInMs and now + told.endsInMs or huge,
-    weight = told.weight or 0, trial = told.trial, key = false, moved = false, json = false, wire = false,
+    weight = told.weight or 0, trial = told.trial, plain = false, key = false, moved = false, json = false, wire = false,
   }
-  e.rest = false
+  e.same = false
   local new = true
   for i = 1, #pools do
     if pools[i] == pool then new = false end
@@ -251,7 +251,7 @@ end
 local function noteTrial(e, pool, id, trial)
   local route = e.routes[pool]
   if route and route.id == id and route.trial ~= trial then
-    route.trial, route.json, e.rest = trial, false, false
+    route.trial, route.json, e.same = trial, false, false
     return true
   end
   return false

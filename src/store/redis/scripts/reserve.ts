@@ -4,19 +4,28 @@ local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
 if does.reserve then
 
+local endsIn, endsText = false, false -- of the latest route: those that were offered together end together
+
 -- The end of a grant as JSON, from the name of its egress on: the same for all permits of one route that start now.
-local function grantTail(id, session, endsAt, trial)
-  return ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' ..
-    (endsAt ~= huge and num(endsAt - now) or 'null') .. ',' .. tostring(trial) .. ']'
+local function grantTail(id, session, endsAt, trial, plain)
+  local ends = 'null'
+  if endsAt ~= huge then
+    if endsAt ~= endsIn then endsIn, endsText = endsAt, num(endsAt - now) end
+    ends = endsText
+  end
+  local rest = ends .. (trial and ',true]' or ',false]')
+  if not plain then return ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' .. rest end
+  if not session then return ',"' .. id .. '",null,' .. rest end
+  return ',"' .. id .. '","' .. session .. '",' .. rest
 end
 
 local function routeTail(route)
-  if not route.json then route.json = grantTail(route.id, route.session, route.endsAt, route.trial) end
+  if not route.json then route.json = grantTail(route.id, route.session, route.endsAt, route.trial, route.plain) end
   return route.json
 end
 
-local function nameOf(e)
-  if not e.json then e.json = text(e.key) end
+local function nameOf(e, plain)
+  if not e.json then e.json = plain and '"' .. e.key .. '"' or text(e.key) end
   return e.json
 end
 
@@ -216,9 +225,9 @@ function reserve(step)
     ends[g + 1], ends[g + 2] = ending, name
     active = active + 1
     if start == now then
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e) .. ',0' .. grant
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e, route and route.plain) .. ',0' .. grant
     else
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e) .. ',' .. num(start - now) .. grant
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e, route and route.plain) .. ',' .. num(start - now) .. grant
     end
   end
 

@@ -99,7 +99,7 @@ local function takeQuota(e, quota, verdicts)
     cooldown(e, till)
     cooldownVerdict(verdicts, e.key, quota.forMs)
   else
-    e.quotaSpacing, e.quotaUntil, e.rest = quota.spacingMs, till, false
+    e.quotaSpacing, e.quotaUntil, e.same = quota.spacingMs, till, false
     e.spaced = max(e.spaced, now + min(quota.spacingMs, quota.forMs))
   end
 end
