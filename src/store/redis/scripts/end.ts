@@ -14,7 +14,10 @@ for i = 1, #steps do
     end
     step.names, step.digits = names, digits
   elseif kind == 'settle' then
-    for k = 1, #step.reports do ids[#ids + 1] = step.reports[k].permit end
+    for k = 1, #step.reports do
+      local report = step.reports[k]
+      ids[#ids + 1] = type(report) == 'string' and report or report.permit
+    end
   elseif kind == 'bind' then
     ids[#ids + 1] = step.permit
   elseif kind == 'cancel' or kind == 'renew' then

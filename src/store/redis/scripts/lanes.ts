@@ -234,7 +234,7 @@ local function lead(told, e)
   if not isLed(e) and idle(e) then e.spaced, e.cooldown = NEVER, NEVER end
   e.routes[pool] = {
     e = e, pool = pool, id = told.id, session = told.session or false, endsAt = told.endsInMs and now + told.endsInMs or huge,
-    weight = told.weight or 0, trial = told.trial, plain = false, key = false, moved = false, json = false, wire = false,
+    weight = told.weight or 0, trial = told.trial, plain = false, key = false, moved = false, json = false,
   }
   e.same = false
   local new = true

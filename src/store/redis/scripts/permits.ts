@@ -1,10 +1,10 @@
 /** The permits that are not over: what each holds, to take it back or to let it cool. */
 export const PERMITS: string = `
--- A record: flags, number of marks, cost, ticket (of the circuit), units (of the rates), start, deadline, spacing, what the
--- spacing was before, and of each rate the arrival time right after it was spent (the marks); egress, pool, id of the route
--- ('' for none).
+-- A record: flags, cost, ticket (of the circuit); egress, pool, id of the route ('' for none); units (of the rates), start,
+-- deadline, spacing; what the spacing was before, and of each rate the arrival time right after it was spent (the marks).
 -- Once its slots cool nothing of that matters any more: then it is the time when it ends by itself, in eight bytes.
 local SESSION, SINGLE, ACCOUNT = 2, 4, 8 -- flags: its route has a session; stands for one IP; it holds slots of the account
+local HOLDS, TERMS, WIRE = '<BI4i4Hc0', '<I4ddd', '<BI4i4Hc0Hc0Hc0' -- of a record: what a settle reads first; units to spacing; what is in front of it
 local permits = {} -- by id: the record, as long as nobody has unpacked it; false for none
 local granted, ends = {}, {} -- to be written: id, record; deadline, id
 local over = {} -- ids to be forgotten
@@ -14,12 +14,11 @@ local function decodedPermit(id, raw)
   if #raw == 8 then
     p = { id = id, cooled = true, till = unpacked('<d', raw) }
   else
-    local flags, n, cost, ticket, units, start, deadline, spacing, before, at = unpacked('<BBI4i4I4dddd', raw)
-    local egress, pool, route = unpacked('<Hc0Hc0Hc0', raw, at + 8 * n)
+    local flags, cost, ticket, egress, pool, route, units, start, deadline, spacing, before, at = unpacked(WIRE .. 'I4dddd', raw)
     p = {
       id = id, cooled = false, cost = cost, units = units, ticket = ticket, start = start, deadline = deadline,
       spacing = spacing, before = before, egress = egress, pool = pool, route = route, session = flags % 4 >= SESSION,
-      single = flags % 8 >= SINGLE, account = flags >= ACCOUNT, n = n, raw = raw, at = at,
+      single = flags % 8 >= SINGLE, account = flags >= ACCOUNT, n = (#raw + 1 - at) / 8, raw = raw, at = at,
     }
   end
   permits[id] = p
@@ -59,8 +58,8 @@ end
 
 local function encodedPermit(p)
   local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
-  return pack('<BBI4i4I4dddd', flags, p.n, p.cost, p.ticket, p.units, p.start, p.deadline, p.spacing, p.before) ..
-    sub(p.raw, p.at, p.at + 8 * p.n - 1) .. pack('<Hc0Hc0Hc0', #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
+  local wire = pack(WIRE, flags, p.cost, p.ticket, #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
+  return wire .. pack('<I4dddd', p.units, p.start, p.deadline, p.spacing, p.before) .. sub(p.raw, p.at, p.at + 8 * p.n - 1)
 end
 
 local function micros(at) return format('%d', ceil(at * 1000)) end

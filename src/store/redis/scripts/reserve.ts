@@ -29,12 +29,8 @@ local function nameOf(e, plain)
   return e.json
 end
 
--- What all permits over the route have in common: the end of their records, and their flags.
-local function routeWire(route)
-  local key, pool, id = route.e.key, route.pool, route.id
-  route.wire = pack('<Hc0Hc0Hc0', #key, key, #pool, pool, #id, id)
-  route.flags = (route.session and SESSION or 0) + (route.weight == 1 and SINGLE or 0)
-  routeTail(route)
+local function flagsOf(route)
+  return (route.session and SESSION or 0) + (route.weight == 1 and SINGLE or 0)
 end
 
 -- The answer to a call that was answered before, as far as its permits are still there.
@@ -94,8 +90,9 @@ function reserve(step)
   end
   local marks = {}
   for i = 1, #rates do marks[i] = NEVER end
-  local layout = '<BBI4i4I4dddd' .. string.rep('d', #rates) .. 'c0' -- what permits of a route have in common comes after the marks
-  local pinned -- the same of a route that is not in a lane
+  local layout = WIRE .. 'c28d' .. string.rep('d', #rates)
+  local terms, termsStart, termsSpacing -- a record's middle, and of what
+  local pinned -- the way of a pinned permit that is in no lane
   local ending, endingAt -- a deadline, and how it is written
 
   local random, offers = step.random, step.offers
@@ -107,6 +104,7 @@ function reserve(step)
   -- In pieces, put together once: Lua hashes every string that it makes, from end to end.
   local grants, n = { '{"grants":[' }, 0
   local flags = account and ACCOUNT or 0
+  local poolLength = #pool
   local digits = step.digits
   local lane
   while n < allowed do
@@ -198,36 +196,34 @@ function reserve(step)
     local ticket = 0
     if circuit and K then ticket = circuitPass(start) end
     local name = names[n + 1]
-    local owned, wire
     if H then passHealth(e, name, start) end
     rekey(e)
 
     n = n + 1
-    local grant
-    if route then
-      if not route.wire then routeWire(route) elseif not route.json then routeTail(route) end
-      owned, wire, grant = flags + route.flags, route.wire, route.json
-    else
+    if not route then
       if not pinned then
         pinned = {
           e = e, pool = pool, id = pin.id, session = pin.session, endsAt = pin.endsInMs and now + pin.endsInMs or huge,
           weight = pin.weight, trial = pin.trial,
         }
-        routeWire(pinned)
       end
-      owned, wire, grant = flags + pinned.flags, pinned.wire, pinned.json
+      route = pinned
     end
     if deadline ~= endingAt then ending, endingAt = micros(deadline), deadline end
-    marks[#rates + 1] = wire
-    local g = #granted
+    if start ~= termsStart or spacing ~= termsSpacing then
+      terms, termsStart, termsSpacing = pack(TERMS, units, start, deadline, spacing), start, spacing
+    end
+    local g, key, id = #granted, e.key, route.id
     granted[g + 1] = name
-    granted[g + 2] = pack(layout, owned, #rates, cost, ticket, units, start, deadline, spacing, before, unpack(marks))
+    granted[g + 2] = pack(layout, flags + flagsOf(route), cost, ticket, #key, key, poolLength, pool, #id, id, terms, before,
+      unpack(marks))
     ends[g + 1], ends[g + 2] = ending, name
+    local grant = route.json or routeTail(route)
     active = active + 1
     if start == now then
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e, route and route.plain) .. ',0' .. grant
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. (e.json or nameOf(e, route.plain)) .. ',0' .. grant
     else
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e, route and route.plain) .. ',' .. num(start - now) .. grant
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. (e.json or nameOf(e, route.plain)) .. ',' .. num(start - now) .. grant
     end
   end
 
