@@ -89,7 +89,7 @@ if sweeps > 0 and egressesBefore > 0 then
   findAll(keys)
   for i = 1, #keys do
     local e = cache[keys[i]]
-    if e and not isLed(e) and idle(e) and e.quotaUntil <= now and (not H or healthIdle(e)) then
+    if e and not isLed(e) and idle(e) and e.extras.quotaUntil <= now and (not H or healthIdle(e)) then
       if e.ejection >= OUTSIDE then call('SREM', OUT, e.key) end
       cache[e.key] = false
       gone[#gone + 1] = e.key
@@ -145,7 +145,8 @@ elseif joined then
 end
 
 local kept = account and pack('<I4I4I4ddd', account.busy, 1, account.n, account.spaced, account.before,
-  account.limit ~= huge and account.limit or 0) .. ring(account) or nil
+  account.limit ~= huge and account.limit or 0) or nil
+if kept then kept = ring(account, kept) end
 local gate = gateRecord(kept)
 if renewed then call('SET', GATE, gate, 'PX', left) else call('SET', GATE, gate, 'KEEPTTL') end
 table.insert(answers, 1, '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[')

@@ -1,9 +1,9 @@
 /** What one target allows as a whole: TargetGate, limits/aimd.ts and limits/breaker-core.ts, line by line. */
 export const GATE: string = `
 if account then
-  local busy, weight, n, spaced, before, most, at = unpacked('<I4I4I4ddd', account)
+  local busy, weight, n, spaced, before, most = unpacked('<I4I4I4ddd', account)
   account = {
-    busy = busy, weight = weight, n = n, packed = n, raw = account, at = at, tail = false, first = 1, last = 0, thawed = false,
+    busy = busy, weight = weight, n = n, packed = n, raw = account, tail = false, thawed = false,
     spaced = spaced, cooldown = NEVER, before = before, limit = most == 0 and huge or most,
   }
 end
@@ -61,7 +61,7 @@ local function follow()
   end
   if P.account and not account then
     account = {
-      busy = 0, weight = 1, n = 0, packed = 0, raw = '', at = 1, tail = false, first = 1, last = 0, thawed = true,
+      busy = 0, weight = 1, n = 0, packed = 0, raw = '', tail = false, thawed = true,
       spaced = NEVER, cooldown = NEVER, before = NEVER, limit = most,
     }
   end

@@ -48,7 +48,7 @@ end
 local function rekeyStale()
   if #stale == 0 then return end
   for i = 1, #stale do
-    stale[i].stale = false
+    stale[i].noted = 1
     rekey(stale[i])
   end
   stale = {}

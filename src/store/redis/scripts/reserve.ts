@@ -25,8 +25,8 @@ local function routeTail(route)
 end
 
 local function nameOf(e, plain)
-  if not e.json then e.json = plain and '"' .. e.key .. '"' or text(e.key) end
-  return e.json
+  if plain then return '"' .. e.key .. '"' end
+  return text(e.key)
 end
 
 local function flagsOf(route)
@@ -169,7 +169,8 @@ function reserve(step)
     if usable > start then start = usable end
     if ownersAt > start then start = ownersAt end
     local spacing = 0
-    if e.quotaUntil > start then spacing = max(0, min(e.quotaSpacing * cost, e.quotaUntil - start)) end
+    local extras = e.extras
+    if extras.quotaUntil > start then spacing = max(0, min(extras.quotaSpacing * cost, extras.quotaUntil - start)) end
     if apart ~= 0 then spacing = max(spacing, apart * stretch * (1 + 0.04 * (random[n + 1] or 0)) * cost) end
     local before, till = e.spaced, start + spacing
     e.busy = e.busy + cost
@@ -221,9 +222,9 @@ function reserve(step)
     local grant = route.json or routeTail(route)
     active = active + 1
     if start == now then
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. (e.json or nameOf(e, route.plain)) .. ',0' .. grant
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e, route.plain) .. ',0' .. grant
     else
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. (e.json or nameOf(e, route.plain)) .. ',' .. num(start - now) .. grant
+      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e, route.plain) .. ',' .. num(start - now) .. grant
     end
   end
 

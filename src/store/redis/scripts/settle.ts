@@ -99,7 +99,8 @@ local function takeQuota(e, quota, verdicts)
     cooldown(e, till)
     cooldownVerdict(verdicts, e.key, quota.forMs)
   else
-    e.quotaSpacing, e.quotaUntil, e.same = quota.spacingMs, till, false
+    local extras = extrasOf(e)
+    extras.quotaSpacing, extras.quotaUntil = quota.spacingMs, till
     e.spaced = max(e.spaced, now + min(quota.spacingMs, quota.forMs))
   end
 end
@@ -177,7 +178,7 @@ local function usual(report)
   if H then recordHealth(e, true, id) end
   if K then done(ticket, 'ok', 0) end
   if not e.thawed then thaw(e) end
-  if not e.stale then rekeyLater(e) end
+  if e.noted < 2 then rekeyLater(e) end
   permits[id] = false
   over[#over + 1] = id
   active = active - 1
