@@ -36,7 +36,7 @@ end
 local function addRoute(e, flags, weight, endsAt, pool, id, session)
   e.routes[pool] = {
     e = e, pool = pool, id = id, session = flags % 4 >= WITH_SESSION and session, endsAt = endsAt, weight = weight,
-    trial = flags % 2 == TRIAL, plain = flags >= PLAIN, key = false, moved = false, json = false,
+    trial = flags % 2 == TRIAL, plain = flags >= PLAIN, key = false, moved = false,
   }
 end
 

@@ -8,8 +8,8 @@ for i = 1, #steps do
   if kind == 'reserve' then
     local names, digits, prefix = {}, {}, step.id .. '.'
     for k = 1, step.count do
-      local digit = tostring(k - 1)
-      names[k], digits[k] = prefix .. digit, digit .. ','
+      local digit = format('%d', k - 1)
+      names[k], digits[k] = prefix .. digit, digit
       ids[#ids + 1] = names[k]
     end
     step.names, step.digits = names, digits

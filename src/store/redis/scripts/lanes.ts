@@ -81,6 +81,7 @@ end
 local function writeLanes()
   rekeyStale()
   local puts, takes = {}, {}
+  local key, score -- of the latest: many have the same
   for i = 1, #movedRoutes do
     local route = movedRoutes[i]
     local pool, e = route.pool, route.e
@@ -92,7 +93,11 @@ local function writeLanes()
         puts[pool] = put
       end
       local n = #put
-      put[n + 1], put[n + 2] = route.key ~= huge and format('%d', route.key) or '+inf', e.key
+      if route.key ~= key then
+        key = route.key
+        score = key ~= huge and format('%d', key) or '+inf'
+      end
+      put[n + 1], put[n + 2] = score, e.key
     elseif not e.routes[pool] then
       takes[pool] = takes[pool] or {}
       takes[pool][#takes[pool] + 1] = e.key
@@ -234,7 +239,7 @@ local function lead(told, e)
   if not isLed(e) and idle(e) then e.spaced, e.cooldown = NEVER, NEVER end
   e.routes[pool] = {
     e = e, pool = pool, id = told.id, session = told.session or false, endsAt = told.endsInMs and now + told.endsInMs or huge,
-    weight = told.weight or 0, trial = told.trial, plain = false, key = false, moved = false, json = false,
+    weight = told.weight or 0, trial = told.trial, plain = false, key = false, moved = false,
   }
   e.same = false
   local new = true
@@ -251,7 +256,7 @@ end
 local function noteTrial(e, pool, id, trial)
   local route = e.routes[pool]
   if route and route.id == id and route.trial ~= trial then
-    route.trial, route.json, e.same = trial, false, false
+    route.trial, e.same = trial, false
     return true
   end
   return false

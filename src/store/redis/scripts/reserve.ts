@@ -4,29 +4,24 @@ local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
 if does.reserve then
 
-local endsIn, endsText = false, false -- of the latest route: those that were offered together end together
+local endsIn, endsText = huge, 'null' -- of the latest route: those that were offered together end together
 
--- The end of a grant as JSON, from the name of its egress on: the same for all permits of one route that start now.
-local function grantTail(id, session, endsAt, trial, plain)
-  local ends = 'null'
-  if endsAt ~= huge then
-    if endsAt ~= endsIn then endsIn, endsText = endsAt, num(endsAt - now) end
-    ends = endsText
+-- A grant as JSON, in one piece: what a string costs is its making.
+local function grantText(digit, key, inMs, id, session, endsAt, trial, plain)
+  if endsAt ~= endsIn then endsIn, endsText = endsAt, endsAt ~= huge and num(endsAt - now) or 'null' end
+  local last = trial and ',true]' or ',false]'
+  local starts = inMs == 0 and '0' or num(inMs)
+  if plain and session then
+    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '","' .. session .. '",' .. endsText .. last
+  elseif plain then
+    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '",null,' .. endsText .. last
   end
-  local rest = ends .. (trial and ',true]' or ',false]')
-  if not plain then return ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' .. rest end
-  if not session then return ',"' .. id .. '",null,' .. rest end
-  return ',"' .. id .. '","' .. session .. '",' .. rest
+  return digit .. ',' .. text(key) .. ',' .. starts .. ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' ..
+    endsText .. last
 end
 
-local function routeTail(route)
-  if not route.json then route.json = grantTail(route.id, route.session, route.endsAt, route.trial, route.plain) end
-  return route.json
-end
-
-local function nameOf(e, plain)
-  if plain then return '"' .. e.key .. '"' end
-  return text(e.key)
+local function grantOver(digit, route, inMs)
+  return grantText(digit, route.e.key, inMs, route.id, route.session, route.endsAt, route.trial, route.plain)
 end
 
 local function flagsOf(route)
@@ -41,15 +36,15 @@ local function again(step)
     if p and not p.cooled and p.route ~= '' then
       local e = egressFor(p.egress, 1)
       local route, pin = e.routes[p.pool], step.pin
-      local tail
+      local digit, inMs = '[' .. step.digits[i], max(0, p.start - now)
       if route and route.id == p.route then
-        tail = routeTail(route)
+        grants[#grants + 1] = grantOver(digit, route, inMs)
       elseif pin then
-        tail = grantTail(pin.id, pin.session, pin.endsInMs and now + pin.endsInMs or huge, pin.trial)
+        local endsAt = pin.endsInMs and now + pin.endsInMs or huge
+        grants[#grants + 1] = grantText(digit, e.key, inMs, pin.id, pin.session, endsAt, pin.trial)
       else
-        tail = grantTail(p.route, nil, huge, false)
+        grants[#grants + 1] = grantText(digit, e.key, inMs, p.route, nil, huge, false)
       end
-      grants[#grants + 1] = '[' .. step.digits[i] .. nameOf(e) .. ',' .. num(max(0, p.start - now)) .. tail
     end
   end
   local short = ''
@@ -219,13 +214,9 @@ function reserve(step)
     granted[g + 2] = pack(layout, flags + flagsOf(route), cost, ticket, #key, key, poolLength, pool, #id, id, terms, before,
       unpack(marks))
     ends[g + 1], ends[g + 2] = ending, name
-    local grant = route.json or routeTail(route)
     active = active + 1
-    if start == now then
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e, route.plain) .. ',0' .. grant
-    else
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e, route.plain) .. ',' .. num(start - now) .. grant
-    end
+    grants[2 * n] = n > 1 and ',[' or '['
+    grants[2 * n + 1] = grantOver(digits[n], route, start - now)
   end
 
   if n == count then
@@ -239,7 +230,7 @@ function reserve(step)
   if limiting then answer = answer .. ',"limiting":"' .. limiting .. '"' end
   if probing ~= nil then answer = answer .. ',"probing":' .. tostring(probing) end
   answer = answer .. ',"taken":' .. offered .. ',"wants":' .. tostring(wants) .. '}'
-  grants[n + 2] = answer
+  grants[2 * n + 2] = answer
   return grants
 end
 end
