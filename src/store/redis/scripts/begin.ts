@@ -132,4 +132,9 @@ local function gateRecord(account)
 end
 
 return (function()
+-- Permits that nobody has settled until their deadline.
+local lost = redis.pcall('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
+if lost.err then return redis.error_reply('WRONGTYPE ' .. UNTIL) end
+-- Whether permits that are there already are the matter; if not, the functions for them are not made.
+local known = #lost > 0 or does.settle or does.bind or does.cancel or does.import or does.renew
 `;

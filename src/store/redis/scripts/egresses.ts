@@ -143,8 +143,10 @@ local function thaw(e)
   e.tail, e.n = left, e.n - over
 end
 
+local stamp
+if known then
 -- So many slots cool from that time on, be it that more of them do than there are.
-local function stamp(e, limit, at, count)
+function stamp(e, limit, at, count)
   if limit == huge or e.weight == 0 then return end
   local tail = e.tail
   if not tail then
@@ -167,6 +169,7 @@ local function stamp(e, limit, at, count)
   end
   e.n = e.n + count
   if at + window <= now then e.thawed = false end
+end
 end
 
 -- The earliest time it has so many slots: their releases, spacing and cooldown; huge when only a settle can tell.

@@ -40,6 +40,15 @@ if H then
     extrasOf(e).probe = id
   end
 
+  function healthIdle(e)
+    local ejection = e.ejection
+    if ejection == 0 then return true end
+    local passedMs = ticksSince(ejection) * H.baseMs / 32
+    if ejection < OUTSIDE then return passedMs >= countOf(ejection) * H.healthyMs end
+    return passedMs >= H.maxMs
+  end
+
+  if known then
   -- The permit says nothing of the egress. When it was its probe, another may go.
   function releaseHealth(e, id, start)
     if e.extras.probe ~= id then return end
@@ -47,14 +56,6 @@ if H then
       e.ejection = word(1, countOf(e.ejection), start > now and start or now - H.baseMs / 32)
     end
     extrasOf(e).probe = ''
-  end
-
-  function healthIdle(e)
-    local ejection = e.ejection
-    if ejection == 0 then return true end
-    local passedMs = ticksSince(ejection) * H.baseMs / 32
-    if ejection < OUTSIDE then return passedMs >= countOf(ejection) * H.healthyMs end
-    return passedMs >= H.maxMs
   end
 
   local function unhealthy(outcomes)
@@ -149,6 +150,7 @@ if H then
     call('SREM', OUT, e.key)
     e.outcomes = 0 -- what led to the ejection must not lead to the next one
     return -1
+  end
   end
 end
 `;

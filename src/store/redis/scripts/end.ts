@@ -29,8 +29,7 @@ end
 
 taken = taken + 1
 if setBack then quietFrom(restUntil) end
-local lost = expireLost()
-if lost then return redis.error_reply('WRONGTYPE ' .. UNTIL) end
+if #lost > 0 then expireLost() end
 if #ids > 0 then readPermits(ids) end
 
 local answers = {}

@@ -13,7 +13,9 @@ local function aimdLimit(state, policy)
   return min(policy.ceiling, max(policy.floor, floor(state.limit + 1e-9)))
 end
 
-local function aimdOk(state, policy, used)
+local aimdOk, aimdCut
+if known then
+function aimdOk(state, policy, used)
   if used > state.peak then state.peak = used end
   if now - state.cleanSince < policy.windowMs then return false end
   local tried = state.peak * 2 >= aimdLimit(state, policy)
@@ -23,13 +25,14 @@ local function aimdOk(state, policy, used)
   return true
 end
 
-local function aimdCut(state, policy, sentAt)
+function aimdCut(state, policy, sentAt)
   state.cleanSince, state.peak = now, 0
   if sentAt <= state.cutAt or now - state.cutAt < policy.windowMs then return false end
   state.cutAt = now
   local before = min(policy.ceiling, state.limit)
   state.limit = max(policy.floor, before * policy.decrease)
   return state.limit < before
+end
 end
 
 -- Requests per window, and in flight at most, as adapted.
@@ -50,8 +53,10 @@ local function gateOpenAt()
   return restUntil
 end
 
+local follow
+if does.reserve then
 -- The policy may be another than before, and the limit may have adapted. Returns the limit.
-local function follow()
+function follow()
   local most = gateLimit()
   local health = H and concat({ H.baseMs, H.maxMs, H.healthyMs, H.probeTimeoutMs, H.maxEjectedShare, H.minSamples, H.threshold }, ' ')
   local other = false
@@ -75,6 +80,7 @@ local function follow()
   end
   if other then rekeyAll() end
   return most
+end
 end
 
 -- The circuit. Phases: 0 closed, 1 open, 2 half-open.
@@ -115,6 +121,7 @@ if K then
     return circuit.epoch
   end
 
+  if known then
   local function advance()
     local tick = floor(now * 10 / K.windowMs)
     if tick <= circuit.tick then return end
@@ -177,6 +184,7 @@ if K then
       return false
     end
     return true
+  end
   end
 end
 `;

@@ -54,18 +54,6 @@ local function rekeyStale()
   stale = {}
 end
 
-local function rekeyAll()
-  for _, e in pairs(cache) do
-    if e then e.thawed = false end
-  end
-  if egressCount > MANY then return end
-  local keys = call('HKEYS', EGRESSES)
-  findAll(keys)
-  for _, e in pairs(cache) do
-    if e then rekey(e) end
-  end
-end
-
 local function detach(route)
   local e = route.e
   e.routes[route.pool] = nil
@@ -121,8 +109,20 @@ function syncLanes()
   lanes = {}
 end
 
-local openLane, top, soonestFor
+local openLane, top, soonestFor, rekeyAll
 if does.reserve then
+function rekeyAll()
+  for _, e in pairs(cache) do
+    if e then e.thawed = false end
+  end
+  if egressCount > MANY then return end
+  local keys = call('HKEYS', EGRESSES)
+  findAll(keys)
+  for _, e in pairs(cache) do
+    if e then rekey(e) end
+  end
+end
+
 function openLane(pool)
   rekeyStale()
   -- row: what was read of the zset, and how far; the others are those that moved.
@@ -252,13 +252,16 @@ local function lead(told, e)
   rekey(e)
 end
 
+local noteTrial
+if known then
 -- The permit's route is on trial, or not any more, wherever it is known.
-local function noteTrial(e, pool, id, trial)
+function noteTrial(e, pool, id, trial)
   local route = e.routes[pool]
   if route and route.id == id and route.trial ~= trial then
     route.trial, e.same = trial, false
     return true
   end
   return false
+end
 end
 `;

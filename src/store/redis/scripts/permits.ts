@@ -56,34 +56,9 @@ local function permit(id)
   return false
 end
 
-local function encodedPermit(p)
-  local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
-  local wire = pack(WIRE, flags, p.cost, p.ticket, #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
-  return wire .. pack('<I4dddd', p.units, p.start, p.deadline, p.spacing, p.before) .. sub(p.raw, p.at, p.at + 8 * p.n - 1)
-end
-
 local function micros(at) return format('%d', ceil(at * 1000)) end
 
-local function keep(p, record, till)
-  if p.cooled then record, p.till = pack('<d', till), till end
-  local n = #granted
-  granted[n + 1], granted[n + 2] = p.id, record
-  ends[n + 1], ends[n + 2] = micros(till), p.id
-  p.written = true
-end
-
 local blanks = false
-
-local function forget(p)
-  permits[p.id] = false
-  over[#over + 1] = p.id
-  active = active - 1
-  if not p.written then return end
-  blanks = true
-  for i = 1, #granted, 2 do
-    if granted[i] == p.id then granted[i + 1] = false end
-  end
-end
 
 local function writePermits()
   local puts, till = granted, ends
@@ -103,8 +78,35 @@ local function writePermits()
   bulk('ZADD', UNTIL, till)
 end
 
+local encodedPermit, keep, forget, cool, untake, forgo, cancel, expireLost
+if known then
+function encodedPermit(p)
+  local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
+  local wire = pack(WIRE, flags, p.cost, p.ticket, #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
+  return wire .. pack('<I4dddd', p.units, p.start, p.deadline, p.spacing, p.before) .. sub(p.raw, p.at, p.at + 8 * p.n - 1)
+end
+
+function keep(p, record, till)
+  if p.cooled then record, p.till = pack('<d', till), till end
+  local n = #granted
+  granted[n + 1], granted[n + 2] = p.id, record
+  ends[n + 1], ends[n + 2] = micros(till), p.id
+  p.written = true
+end
+
+function forget(p)
+  permits[p.id] = false
+  over[#over + 1] = p.id
+  active = active - 1
+  if not p.written then return end
+  blanks = true
+  for i = 1, #granted, 2 do
+    if granted[i] == p.id then granted[i + 1] = false end
+  end
+end
+
 -- Its slots begin to cool.
-local function cool(p, e, at)
+function cool(p, e, at)
   e.busy = e.busy - p.cost
   stamp(e, limit, at, p.cost)
   if p.account and account then
@@ -115,19 +117,19 @@ local function cool(p, e, at)
 end
 
 -- Its slots of that egress are as if they had never been taken; the spacing, too, unless a later one has set its own.
-local function untake(e, p)
+function untake(e, p)
   e.busy = e.busy - p.cost
   if e.spaced == p.start + p.spacing then e.spaced = p.before end
 end
 
 -- It came to nothing: it says nothing of the target nor of its egress.
-local function forgo(p, e)
+function forgo(p, e)
   if done then done(p.ticket, nil, 0) end
   if H then releaseHealth(e, p.id, p.start) end
 end
 
 -- The target never saw it.
-local function cancel(p)
+function cancel(p)
   local e = egressFor(p.egress, 1)
   forget(p)
   forgo(p, e)
@@ -151,15 +153,12 @@ local function cancel(p)
 end
 
 -- Permits never settled: the request may have been sent until the deadline, so the slots cool from there.
-local function expireLost()
-  local ids = redis.pcall('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
-  if ids.err then return ids end
-  if #ids == 0 then return end
-  readPermits(ids)
-  for i = 1, #ids do
-    local p = permit(ids[i])
+function expireLost()
+  readPermits(lost)
+  for i = 1, #lost do
+    local p = permit(lost[i])
     if not p then
-      over[#over + 1] = ids[i]
+      over[#over + 1] = lost[i]
     elseif (p.till or p.deadline) <= now then
       forget(p)
       if not p.cooled then
@@ -171,5 +170,6 @@ local function expireLost()
       end
     end
   end
+end
 end
 `;
