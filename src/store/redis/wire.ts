@@ -17,12 +17,17 @@ export function batchText(target: string, policy: StepPolicy, seen: Seen, steps:
 
 function shortStep(step: Step, { breaker }: StepPolicy): unknown {
   if (step.do !== 'settle') return step;
-  return { do: 'settle', reports: step.reports.map((report) => shortReport(report, breaker !== undefined)) };
+  const { reports } = step;
+  // Any report may open the circuit, also one that all went well.
+  const jitter = breaker === undefined ? undefined : reports.map(({ random }) => random[1]);
+  return { do: 'settle', reports: reports.map(shortReport), jitter };
 }
 
-/** Without what is as it mostly is: `false`, 0, and chance where nothing is left to it. */
-function shortReport(report: StepReport, mayTrip: boolean): unknown {
+/** Without what is as it mostly is: `false`, 0, and chance where nothing is left to it. The usual one is a name only. */
+function shortReport(report: StepReport): unknown {
   const { permit, trial, outcome, retryAfterMs, quota, graceMs, end, random, keepMs } = report;
+  const plain = outcome === 'ok' && end && !trial && graceMs === 0;
+  if (plain && retryAfterMs === undefined && quota === undefined) return permit;
   return {
     permit,
     outcome,
@@ -31,7 +36,7 @@ function shortReport(report: StepReport, mayTrip: boolean): unknown {
     quota,
     graceMs: graceMs === 0 ? undefined : graceMs,
     end: end || undefined,
-    random: mayTrip || outcome === 'network-error' ? random : undefined,
+    chance: outcome === 'network-error' ? random[0] : undefined,
     keepMs: end ? undefined : keepMs,
   };
 }

@@ -18,7 +18,7 @@ export const BEGIN: string = String.raw`
 -- Returns the answer as JSON: cjson keeps 14 digits of a number, so it is put together by hand with 17.
 local call = redis.call
 local floor, ceil, huge = math.floor, math.ceil, math.huge
-local format, sub, concat = string.format, string.sub, table.concat
+local format, sub, byte, concat = string.format, string.sub, string.byte, table.concat
 local pack, unpacked = struct.pack, struct.unpack
 local text = cjson.encode
 local NEVER = -1e15 -- before all times; arithmetic with it stays finite
@@ -132,4 +132,9 @@ local function gateRecord(account)
 end
 
 return (function()
+-- Permits that nobody has settled until their deadline.
+local lost = redis.pcall('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
+if lost.err then return redis.error_reply('WRONGTYPE ' .. UNTIL) end
+-- Whether permits that are there already are the matter; if not, the functions for them are not made.
+local known = #lost > 0 or does.settle or does.bind or does.cancel or does.import or does.renew
 `;

@@ -37,16 +37,7 @@ if H then
   function passHealth(e, id, start)
     if e.ejection < OUTSIDE then return end
     e.ejection = word(2, countOf(e.ejection), start + H.probeTimeoutMs)
-    e.probe, e.rest = id, false
-  end
-
-  -- The permit says nothing of the egress. When it was its probe, another may go.
-  function releaseHealth(e, id, start)
-    if e.probe ~= id then return end
-    if e.ejection >= 2 * OUTSIDE then
-      e.ejection = word(1, countOf(e.ejection), start > now and start or now - H.baseMs / 32)
-    end
-    e.probe, e.rest = '', false
+    extrasOf(e).probe = id
   end
 
   function healthIdle(e)
@@ -55,6 +46,16 @@ if H then
     local passedMs = ticksSince(ejection) * H.baseMs / 32
     if ejection < OUTSIDE then return passedMs >= countOf(ejection) * H.healthyMs end
     return passedMs >= H.maxMs
+  end
+
+  if known then
+  -- The permit says nothing of the egress. When it was its probe, another may go.
+  function releaseHealth(e, id, start)
+    if e.extras.probe ~= id then return end
+    if e.ejection >= 2 * OUTSIDE then
+      e.ejection = word(1, countOf(e.ejection), start > now and start or now - H.baseMs / 32)
+    end
+    extrasOf(e).probe = ''
   end
 
   local function unhealthy(outcomes)
@@ -133,22 +134,23 @@ if H then
       elseif ticksSince(before) * H.baseMs / 32 >= H.healthyMs then
         after = count == 1 and 0 or word(0, count - 1, now)
       end
-    elseif before >= 2 * OUTSIDE and e.probe == id then
+    elseif before >= 2 * OUTSIDE and e.extras.probe == id then
       after = ok and word(0, count, now) or ejected(before)
     end
     if after == before then return 0 end
     e.ejection = after
     if after >= OUTSIDE then
-      e.probe, e.rest = '', false
+      extrasOf(e).probe = ''
       call('SADD', OUT, e.key)
       outTouched = true
       return 1
     end
     if not out then return 0 end
-    e.probe, e.rest = '', false
+    extrasOf(e).probe = ''
     call('SREM', OUT, e.key)
     e.outcomes = 0 -- what led to the ejection must not lead to the next one
     return -1
+  end
   end
 end
 `;

@@ -8,13 +8,16 @@ for i = 1, #steps do
   if kind == 'reserve' then
     local names, digits, prefix = {}, {}, step.id .. '.'
     for k = 1, step.count do
-      local digit = tostring(k - 1)
-      names[k], digits[k] = prefix .. digit, digit .. ','
+      local digit = format('%d', k - 1)
+      names[k], digits[k] = prefix .. digit, digit
       ids[#ids + 1] = names[k]
     end
     step.names, step.digits = names, digits
   elseif kind == 'settle' then
-    for k = 1, #step.reports do ids[#ids + 1] = step.reports[k].permit end
+    for k = 1, #step.reports do
+      local report = step.reports[k]
+      ids[#ids + 1] = type(report) == 'string' and report or report.permit
+    end
   elseif kind == 'bind' then
     ids[#ids + 1] = step.permit
   elseif kind == 'cancel' or kind == 'renew' then
@@ -26,8 +29,7 @@ end
 
 taken = taken + 1
 if setBack then quietFrom(restUntil) end
-local lost = expireLost()
-if lost then return redis.error_reply('WRONGTYPE ' .. UNTIL) end
+if #lost > 0 then expireLost() end
 if #ids > 0 then readPermits(ids) end
 
 local answers = {}
@@ -86,7 +88,7 @@ if sweeps > 0 and egressesBefore > 0 then
   findAll(keys)
   for i = 1, #keys do
     local e = cache[keys[i]]
-    if e and not isLed(e) and idle(e) and e.quotaUntil <= now and (not H or healthIdle(e)) then
+    if e and not isLed(e) and idle(e) and e.extras.quotaUntil <= now and (not H or healthIdle(e)) then
       if e.ejection >= OUTSIDE then call('SREM', OUT, e.key) end
       cache[e.key] = false
       gone[#gone + 1] = e.key
@@ -142,7 +144,8 @@ elseif joined then
 end
 
 local kept = account and pack('<I4I4I4ddd', account.busy, 1, account.n, account.spaced, account.before,
-  account.limit ~= huge and account.limit or 0) .. ring(account) or nil
+  account.limit ~= huge and account.limit or 0) or nil
+if kept then kept = ring(account, kept) end
 local gate = gateRecord(kept)
 if renewed then call('SET', GATE, gate, 'PX', left) else call('SET', GATE, gate, 'KEEPTTL') end
 table.insert(answers, 1, '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[')

@@ -1,9 +1,9 @@
 /** What one target allows as a whole: TargetGate, limits/aimd.ts and limits/breaker-core.ts, line by line. */
 export const GATE: string = `
 if account then
-  local busy, weight, n, spaced, before, most, at = unpacked('<I4I4I4ddd', account)
+  local busy, weight, n, spaced, before, most = unpacked('<I4I4I4ddd', account)
   account = {
-    busy = busy, weight = weight, n = n, packed = n, raw = account, at = at, tail = false, first = 1, last = 0, thawed = false,
+    busy = busy, weight = weight, n = n, packed = n, raw = account, tail = false, thawed = false,
     spaced = spaced, cooldown = NEVER, before = before, limit = most == 0 and huge or most,
   }
 end
@@ -13,7 +13,9 @@ local function aimdLimit(state, policy)
   return min(policy.ceiling, max(policy.floor, floor(state.limit + 1e-9)))
 end
 
-local function aimdOk(state, policy, used)
+local aimdOk, aimdCut
+if known then
+function aimdOk(state, policy, used)
   if used > state.peak then state.peak = used end
   if now - state.cleanSince < policy.windowMs then return false end
   local tried = state.peak * 2 >= aimdLimit(state, policy)
@@ -23,13 +25,14 @@ local function aimdOk(state, policy, used)
   return true
 end
 
-local function aimdCut(state, policy, sentAt)
+function aimdCut(state, policy, sentAt)
   state.cleanSince, state.peak = now, 0
   if sentAt <= state.cutAt or now - state.cutAt < policy.windowMs then return false end
   state.cutAt = now
   local before = min(policy.ceiling, state.limit)
   state.limit = max(policy.floor, before * policy.decrease)
   return state.limit < before
+end
 end
 
 -- Requests per window, and in flight at most, as adapted.
@@ -50,8 +53,10 @@ local function gateOpenAt()
   return restUntil
 end
 
+local follow
+if does.reserve then
 -- The policy may be another than before, and the limit may have adapted. Returns the limit.
-local function follow()
+function follow()
   local most = gateLimit()
   local health = H and concat({ H.baseMs, H.maxMs, H.healthyMs, H.probeTimeoutMs, H.maxEjectedShare, H.minSamples, H.threshold }, ' ')
   local other = false
@@ -61,7 +66,7 @@ local function follow()
   end
   if P.account and not account then
     account = {
-      busy = 0, weight = 1, n = 0, packed = 0, raw = '', at = 1, tail = false, first = 1, last = 0, thawed = true,
+      busy = 0, weight = 1, n = 0, packed = 0, raw = '', tail = false, thawed = true,
       spaced = NEVER, cooldown = NEVER, before = NEVER, limit = most,
     }
   end
@@ -75,6 +80,7 @@ local function follow()
   end
   if other then rekeyAll() end
   return most
+end
 end
 
 -- The circuit. Phases: 0 closed, 1 open, 2 half-open.
@@ -115,6 +121,7 @@ if K then
     return circuit.epoch
   end
 
+  if known then
   local function advance()
     local tick = floor(now * 10 / K.windowMs)
     if tick <= circuit.tick then return end
@@ -177,6 +184,7 @@ if K then
       return false
     end
     return true
+  end
   end
 end
 `;

@@ -48,28 +48,16 @@ end
 local function rekeyStale()
   if #stale == 0 then return end
   for i = 1, #stale do
-    stale[i].stale = false
+    stale[i].noted = 1
     rekey(stale[i])
   end
   stale = {}
 end
 
-local function rekeyAll()
-  for _, e in pairs(cache) do
-    if e then e.thawed = false end
-  end
-  if egressCount > MANY then return end
-  local keys = call('HKEYS', EGRESSES)
-  findAll(keys)
-  for _, e in pairs(cache) do
-    if e then rekey(e) end
-  end
-end
-
 local function detach(route)
   local e = route.e
   e.routes[route.pool] = nil
-  e.rest = false
+  e.same = false
   save(e)
   route.key = false
   if not route.moved then
@@ -81,6 +69,7 @@ end
 local function writeLanes()
   rekeyStale()
   local puts, takes = {}, {}
+  local key, score -- of the latest: many have the same
   for i = 1, #movedRoutes do
     local route = movedRoutes[i]
     local pool, e = route.pool, route.e
@@ -92,7 +81,11 @@ local function writeLanes()
         puts[pool] = put
       end
       local n = #put
-      put[n + 1], put[n + 2] = route.key ~= huge and format('%d', route.key) or '+inf', e.key
+      if route.key ~= key then
+        key = route.key
+        score = key ~= huge and format('%d', key) or '+inf'
+      end
+      put[n + 1], put[n + 2] = score, e.key
     elseif not e.routes[pool] then
       takes[pool] = takes[pool] or {}
       takes[pool][#takes[pool] + 1] = e.key
@@ -116,8 +109,20 @@ function syncLanes()
   lanes = {}
 end
 
-local openLane, top, soonestFor
+local openLane, top, soonestFor, rekeyAll
 if does.reserve then
+function rekeyAll()
+  for _, e in pairs(cache) do
+    if e then e.thawed = false end
+  end
+  if egressCount > MANY then return end
+  local keys = call('HKEYS', EGRESSES)
+  findAll(keys)
+  for _, e in pairs(cache) do
+    if e then rekey(e) end
+  end
+end
+
 function openLane(pool)
   rekeyStale()
   -- row: what was read of the zset, and how far; the others are those that moved.
@@ -234,9 +239,9 @@ local function lead(told, e)
   if not isLed(e) and idle(e) then e.spaced, e.cooldown = NEVER, NEVER end
   e.routes[pool] = {
     e = e, pool = pool, id = told.id, session = told.session or false, endsAt = told.endsInMs and now + told.endsInMs or huge,
-    weight = told.weight or 0, trial = told.trial, key = false, moved = false, json = false, wire = false,
+    weight = told.weight or 0, trial = told.trial, plain = false, key = false, moved = false,
   }
-  e.rest = false
+  e.same = false
   local new = true
   for i = 1, #pools do
     if pools[i] == pool then new = false end
@@ -247,13 +252,16 @@ local function lead(told, e)
   rekey(e)
 end
 
+local noteTrial
+if known then
 -- The permit's route is on trial, or not any more, wherever it is known.
-local function noteTrial(e, pool, id, trial)
+function noteTrial(e, pool, id, trial)
   local route = e.routes[pool]
   if route and route.id == id and route.trial ~= trial then
-    route.trial, route.json, e.rest = trial, false, false
+    route.trial, e.same = trial, false
     return true
   end
   return false
+end
 end
 `;

@@ -13,7 +13,7 @@ function bind(step)
   local egress, at, duplicate = step.egress, nil, false
   if egress == p.egress then
     -- The permit's own slot says nothing against the egress it is on: only a cooldown or an ejection that came since does.
-    local probe = from.probe == p.id
+    local probe = from.extras.probe == p.id
     at = max(restUntil, max(from.cooldown, probe and NEVER or wellFrom(from)))
     if at <= now and not probe and H then passHealth(from, p.id, now) end
     rekeyLater(from)

@@ -1,10 +1,10 @@
 /** The permits that are not over: what each holds, to take it back or to let it cool. */
 export const PERMITS: string = `
--- A record: flags, number of marks, cost, ticket (of the circuit), units (of the rates), start, deadline, spacing, what the
--- spacing was before, and of each rate the arrival time right after it was spent (the marks); egress, pool, id of the route
--- ('' for none).
+-- A record: flags, cost, ticket (of the circuit); egress, pool, id of the route ('' for none); units (of the rates), start,
+-- deadline, spacing; what the spacing was before, and of each rate the arrival time right after it was spent (the marks).
 -- Once its slots cool nothing of that matters any more: then it is the time when it ends by itself, in eight bytes.
 local SESSION, SINGLE, ACCOUNT = 2, 4, 8 -- flags: its route has a session; stands for one IP; it holds slots of the account
+local HOLDS, TERMS, WIRE = '<BI4i4Hc0', '<I4ddd', '<BI4i4Hc0Hc0Hc0' -- of a record: what a settle reads first; units to spacing; what is in front of it
 local permits = {} -- by id: the record, as long as nobody has unpacked it; false for none
 local granted, ends = {}, {} -- to be written: id, record; deadline, id
 local over = {} -- ids to be forgotten
@@ -14,12 +14,11 @@ local function decodedPermit(id, raw)
   if #raw == 8 then
     p = { id = id, cooled = true, till = unpacked('<d', raw) }
   else
-    local flags, n, cost, ticket, units, start, deadline, spacing, before, at = unpacked('<BBI4i4I4dddd', raw)
-    local egress, pool, route = unpacked('<Hc0Hc0Hc0', raw, at + 8 * n)
+    local flags, cost, ticket, egress, pool, route, units, start, deadline, spacing, before, at = unpacked(WIRE .. 'I4dddd', raw)
     p = {
       id = id, cooled = false, cost = cost, units = units, ticket = ticket, start = start, deadline = deadline,
       spacing = spacing, before = before, egress = egress, pool = pool, route = route, session = flags % 4 >= SESSION,
-      single = flags % 8 >= SINGLE, account = flags >= ACCOUNT, n = n, raw = raw, at = at,
+      single = flags % 8 >= SINGLE, account = flags >= ACCOUNT, n = (#raw + 1 - at) / 8, raw = raw, at = at,
     }
   end
   permits[id] = p
@@ -57,34 +56,9 @@ local function permit(id)
   return false
 end
 
-local function encodedPermit(p)
-  local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
-  return pack('<BBI4i4I4dddd', flags, p.n, p.cost, p.ticket, p.units, p.start, p.deadline, p.spacing, p.before) ..
-    sub(p.raw, p.at, p.at + 8 * p.n - 1) .. pack('<Hc0Hc0Hc0', #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
-end
-
 local function micros(at) return format('%d', ceil(at * 1000)) end
 
-local function keep(p, record, till)
-  if p.cooled then record, p.till = pack('<d', till), till end
-  local n = #granted
-  granted[n + 1], granted[n + 2] = p.id, record
-  ends[n + 1], ends[n + 2] = micros(till), p.id
-  p.written = true
-end
-
 local blanks = false
-
-local function forget(p)
-  permits[p.id] = false
-  over[#over + 1] = p.id
-  active = active - 1
-  if not p.written then return end
-  blanks = true
-  for i = 1, #granted, 2 do
-    if granted[i] == p.id then granted[i + 1] = false end
-  end
-end
 
 local function writePermits()
   local puts, till = granted, ends
@@ -104,8 +78,35 @@ local function writePermits()
   bulk('ZADD', UNTIL, till)
 end
 
+local encodedPermit, keep, forget, cool, untake, forgo, cancel, expireLost
+if known then
+function encodedPermit(p)
+  local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
+  local wire = pack(WIRE, flags, p.cost, p.ticket, #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
+  return wire .. pack('<I4dddd', p.units, p.start, p.deadline, p.spacing, p.before) .. sub(p.raw, p.at, p.at + 8 * p.n - 1)
+end
+
+function keep(p, record, till)
+  if p.cooled then record, p.till = pack('<d', till), till end
+  local n = #granted
+  granted[n + 1], granted[n + 2] = p.id, record
+  ends[n + 1], ends[n + 2] = micros(till), p.id
+  p.written = true
+end
+
+function forget(p)
+  permits[p.id] = false
+  over[#over + 1] = p.id
+  active = active - 1
+  if not p.written then return end
+  blanks = true
+  for i = 1, #granted, 2 do
+    if granted[i] == p.id then granted[i + 1] = false end
+  end
+end
+
 -- Its slots begin to cool.
-local function cool(p, e, at)
+function cool(p, e, at)
   e.busy = e.busy - p.cost
   stamp(e, limit, at, p.cost)
   if p.account and account then
@@ -116,19 +117,19 @@ local function cool(p, e, at)
 end
 
 -- Its slots of that egress are as if they had never been taken; the spacing, too, unless a later one has set its own.
-local function untake(e, p)
+function untake(e, p)
   e.busy = e.busy - p.cost
   if e.spaced == p.start + p.spacing then e.spaced = p.before end
 end
 
 -- It came to nothing: it says nothing of the target nor of its egress.
-local function forgo(p, e)
+function forgo(p, e)
   if done then done(p.ticket, nil, 0) end
   if H then releaseHealth(e, p.id, p.start) end
 end
 
 -- The target never saw it.
-local function cancel(p)
+function cancel(p)
   local e = egressFor(p.egress, 1)
   forget(p)
   forgo(p, e)
@@ -152,15 +153,12 @@ local function cancel(p)
 end
 
 -- Permits never settled: the request may have been sent until the deadline, so the slots cool from there.
-local function expireLost()
-  local ids = redis.pcall('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
-  if ids.err then return ids end
-  if #ids == 0 then return end
-  readPermits(ids)
-  for i = 1, #ids do
-    local p = permit(ids[i])
+function expireLost()
+  readPermits(lost)
+  for i = 1, #lost do
+    local p = permit(lost[i])
     if not p then
-      over[#over + 1] = ids[i]
+      over[#over + 1] = lost[i]
     elseif (p.till or p.deadline) <= now then
       forget(p)
       if not p.cooled then
@@ -172,5 +170,6 @@ local function expireLost()
       end
     end
   end
+end
 end
 `;

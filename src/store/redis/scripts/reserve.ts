@@ -4,28 +4,28 @@ local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
 if does.reserve then
 
--- The end of a grant as JSON, from the name of its egress on: the same for all permits of one route that start now.
-local function grantTail(id, session, endsAt, trial)
-  return ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' ..
-    (endsAt ~= huge and num(endsAt - now) or 'null') .. ',' .. tostring(trial) .. ']'
+local endsIn, endsText = huge, 'null' -- of the latest route: those that were offered together end together
+
+-- A grant as JSON, in one piece: what a string costs is its making.
+local function grantText(digit, key, inMs, id, session, endsAt, trial, plain)
+  if endsAt ~= endsIn then endsIn, endsText = endsAt, endsAt ~= huge and num(endsAt - now) or 'null' end
+  local last = trial and ',true]' or ',false]'
+  local starts = inMs == 0 and '0' or num(inMs)
+  if plain and session then
+    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '","' .. session .. '",' .. endsText .. last
+  elseif plain then
+    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '",null,' .. endsText .. last
+  end
+  return digit .. ',' .. text(key) .. ',' .. starts .. ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' ..
+    endsText .. last
 end
 
-local function routeTail(route)
-  if not route.json then route.json = grantTail(route.id, route.session, route.endsAt, route.trial) end
-  return route.json
+local function grantOver(digit, route, inMs)
+  return grantText(digit, route.e.key, inMs, route.id, route.session, route.endsAt, route.trial, route.plain)
 end
 
-local function nameOf(e)
-  if not e.json then e.json = text(e.key) end
-  return e.json
-end
-
--- What all permits over the route have in common: the end of their records, and their flags.
-local function routeWire(route)
-  local key, pool, id = route.e.key, route.pool, route.id
-  route.wire = pack('<Hc0Hc0Hc0', #key, key, #pool, pool, #id, id)
-  route.flags = (route.session and SESSION or 0) + (route.weight == 1 and SINGLE or 0)
-  routeTail(route)
+local function flagsOf(route)
+  return (route.session and SESSION or 0) + (route.weight == 1 and SINGLE or 0)
 end
 
 -- The answer to a call that was answered before, as far as its permits are still there.
@@ -36,15 +36,15 @@ local function again(step)
     if p and not p.cooled and p.route ~= '' then
       local e = egressFor(p.egress, 1)
       local route, pin = e.routes[p.pool], step.pin
-      local tail
+      local digit, inMs = '[' .. step.digits[i], max(0, p.start - now)
       if route and route.id == p.route then
-        tail = routeTail(route)
+        grants[#grants + 1] = grantOver(digit, route, inMs)
       elseif pin then
-        tail = grantTail(pin.id, pin.session, pin.endsInMs and now + pin.endsInMs or huge, pin.trial)
+        local endsAt = pin.endsInMs and now + pin.endsInMs or huge
+        grants[#grants + 1] = grantText(digit, e.key, inMs, pin.id, pin.session, endsAt, pin.trial)
       else
-        tail = grantTail(p.route, nil, huge, false)
+        grants[#grants + 1] = grantText(digit, e.key, inMs, p.route, nil, huge, false)
       end
-      grants[#grants + 1] = '[' .. step.digits[i] .. nameOf(e) .. ',' .. num(max(0, p.start - now)) .. tail
     end
   end
   local short = ''
@@ -85,8 +85,9 @@ function reserve(step)
   end
   local marks = {}
   for i = 1, #rates do marks[i] = NEVER end
-  local layout = '<BBI4i4I4dddd' .. string.rep('d', #rates) .. 'c0' -- what permits of a route have in common comes after the marks
-  local pinned -- the same of a route that is not in a lane
+  local layout = WIRE .. 'c28d' .. string.rep('d', #rates)
+  local terms, termsStart, termsSpacing -- a record's middle, and of what
+  local pinned -- the way of a pinned permit that is in no lane
   local ending, endingAt -- a deadline, and how it is written
 
   local random, offers = step.random, step.offers
@@ -98,6 +99,7 @@ function reserve(step)
   -- In pieces, put together once: Lua hashes every string that it makes, from end to end.
   local grants, n = { '{"grants":[' }, 0
   local flags = account and ACCOUNT or 0
+  local poolLength = #pool
   local digits = step.digits
   local lane
   while n < allowed do
@@ -162,7 +164,8 @@ function reserve(step)
     if usable > start then start = usable end
     if ownersAt > start then start = ownersAt end
     local spacing = 0
-    if e.quotaUntil > start then spacing = max(0, min(e.quotaSpacing * cost, e.quotaUntil - start)) end
+    local extras = e.extras
+    if extras.quotaUntil > start then spacing = max(0, min(extras.quotaSpacing * cost, extras.quotaUntil - start)) end
     if apart ~= 0 then spacing = max(spacing, apart * stretch * (1 + 0.04 * (random[n + 1] or 0)) * cost) end
     local before, till = e.spaced, start + spacing
     e.busy = e.busy + cost
@@ -189,37 +192,31 @@ function reserve(step)
     local ticket = 0
     if circuit and K then ticket = circuitPass(start) end
     local name = names[n + 1]
-    local owned, wire
     if H then passHealth(e, name, start) end
     rekey(e)
 
     n = n + 1
-    local grant
-    if route then
-      if not route.wire then routeWire(route) elseif not route.json then routeTail(route) end
-      owned, wire, grant = flags + route.flags, route.wire, route.json
-    else
+    if not route then
       if not pinned then
         pinned = {
           e = e, pool = pool, id = pin.id, session = pin.session, endsAt = pin.endsInMs and now + pin.endsInMs or huge,
           weight = pin.weight, trial = pin.trial,
         }
-        routeWire(pinned)
       end
-      owned, wire, grant = flags + pinned.flags, pinned.wire, pinned.json
+      route = pinned
     end
     if deadline ~= endingAt then ending, endingAt = micros(deadline), deadline end
-    marks[#rates + 1] = wire
-    local g = #granted
+    if start ~= termsStart or spacing ~= termsSpacing then
+      terms, termsStart, termsSpacing = pack(TERMS, units, start, deadline, spacing), start, spacing
+    end
+    local g, key, id = #granted, e.key, route.id
     granted[g + 1] = name
-    granted[g + 2] = pack(layout, owned, #rates, cost, ticket, units, start, deadline, spacing, before, unpack(marks))
+    granted[g + 2] = pack(layout, flags + flagsOf(route), cost, ticket, #key, key, poolLength, pool, #id, id, terms, before,
+      unpack(marks))
     ends[g + 1], ends[g + 2] = ending, name
     active = active + 1
-    if start == now then
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e) .. ',0' .. grant
-    else
-      grants[n + 1] = (n > 1 and ',[' or '[') .. digits[n] .. nameOf(e) .. ',' .. num(start - now) .. grant
-    end
+    grants[2 * n] = n > 1 and ',[' or '['
+    grants[2 * n + 1] = grantOver(digits[n], route, start - now)
   end
 
   if n == count then
@@ -233,7 +230,7 @@ function reserve(step)
   if limiting then answer = answer .. ',"limiting":"' .. limiting .. '"' end
   if probing ~= nil then answer = answer .. ',"probing":' .. tostring(probing) end
   answer = answer .. ',"taken":' .. offered .. ',"wants":' .. tostring(wants) .. '}'
-  grants[n + 2] = answer
+  grants[2 * n + 2] = answer
   return grants
 end
 end

@@ -99,7 +99,8 @@ local function takeQuota(e, quota, verdicts)
     cooldown(e, till)
     cooldownVerdict(verdicts, e.key, quota.forMs)
   else
-    e.quotaSpacing, e.quotaUntil, e.rest = quota.spacingMs, till, false
+    local extras = extrasOf(e)
+    extras.quotaSpacing, extras.quotaUntil = quota.spacingMs, till
     e.spaced = max(e.spaced, now + min(quota.spacingMs, quota.forMs))
   end
 end
@@ -119,7 +120,7 @@ local function judge(p, e, report, verdicts)
       -- Its record outlives the slots: a target that is asked seldom ejects, too.
       quietFrom(now + max(restMs, H.maxMs))
     end
-    if not refusal and not (broken and report.random[1] < 0.5) then
+    if not refusal and not (broken and report.chance < 0.5) then
       releaseHealth(e, p.id, p.start)
       return
     end
@@ -157,36 +158,57 @@ end
 
 -- The usual report: all went well, and nothing else is to be said. It is not worth unpacking the permit. Returns whether it was that.
 local function usual(report)
-  local id = report.permit
+  local id, trial, graceMs = report, false, 0
+  if type(report) == 'table' then
+    if report.outcome ~= 'ok' or not report['end'] or report.retryAfterMs or report.quota then return false end
+    id, trial, graceMs = report.permit, report.trial or false, report.graceMs or 0
+  end
   local record = permits[id]
   if type(record) ~= 'string' or #record == 8 then return false end
-  if report.outcome ~= 'ok' or not report['end'] or report.retryAfterMs or report.quota then return false end
-  local flags, n, cost, ticket = unpacked('<BBI4i4', record)
-  local e = find((unpacked('<Hc0', record, 47 + 8 * n)))
+  local flags, cost, ticket, key = unpacked(HOLDS, record)
+  local e = cache[key]
   if not e or (H and e.ejection ~= 0) or flags >= ACCOUNT or budget or P.adaptConcurrency or (K and not calm()) then return false end
   for _, route in pairs(e.routes) do
-    if route.trial ~= (report.trial or false) then return false end
+    if route.trial ~= trial then return false end
   end
   e.busy = e.busy - cost
-  local at = now + (report.graceMs or 0)
+  local at = now + graceMs
   stamp(e, limit, at, cost)
   if at + window > quietAt then quietAt = at + window end
   if H then recordHealth(e, true, id) end
   if K then done(ticket, 'ok', 0) end
   if not e.thawed then thaw(e) end
-  if not e.stale then rekeyLater(e) end
+  if e.noted < 2 then rekeyLater(e) end
   permits[id] = false
   over[#over + 1] = id
   active = active - 1
   return true
 end
 
-function settle(step)
-  local verdicts = {}
-  local reports = step.reports
+-- The egresses of all permits are read at once.
+local function findTheirs(reports)
+  local keys = {}
   for i = 1, #reports do
     local report = reports[i]
-    local p = not usual(report) and permit(report.permit)
+    local record = permits[type(report) == 'string' and report or report.permit]
+    if type(record) == 'string' and #record > 8 then
+      local _, _, _, key = unpacked(HOLDS, record)
+      keys[#keys + 1] = key
+    end
+  end
+  findAll(keys)
+end
+
+function settle(step)
+  local verdicts = {}
+  local reports, jitter = step.reports, step.jitter
+  findTheirs(reports)
+  for i = 1, #reports do
+    local report, p = reports[i], nil
+    if not usual(report) then
+      if type(report) == 'string' then report = { permit = report, outcome = 'ok', ['end'] = true } end
+      p = permit(report.permit)
+    end
     if p then
       if not p.cooled then
         local e = egressFor(p.egress, 1)
@@ -196,7 +218,7 @@ function settle(step)
         if report.retryAfterMs or outcome == 'rate-limited' then restFor(p, e, report, verdicts) end
         if report.quota then takeQuota(e, report.quota, verdicts) end
         if H then judge(p, e, report, verdicts) end
-        if K and done(p.ticket, outcome, report.random and report.random[2]) then
+        if K and done(p.ticket, outcome, jitter and jitter[i]) then
           verdict(verdicts, 'circuit', ',"open":' .. tostring(circuit.phase == 1) .. ',"forMs":' .. num(circuitWait()))
         end
         if outcome == 'ok' and (budget or P.adaptConcurrency) then grow(e, verdicts) end
