@@ -6,6 +6,7 @@ import { BackendError } from '../../src/store/shared/failure.ts';
 import { type FailureOptions, resolveFailureOptions } from '../../src/store/shared/failure-options.ts';
 import { Guard } from '../../src/store/shared/guard.ts';
 import { localBackend } from '../../src/store/shared/local.ts';
+import { plainPolicy } from '../../src/store/shared/plain.ts';
 import { SharedStore } from '../../src/store/shared/shared-store.ts';
 import type { Demand, Grant, Policy, Report } from '../../src/store/store.ts';
 import { type VirtualClock, virtualClock } from '../../src/testing/virtual-clock.ts';
@@ -381,6 +382,25 @@ describe('a state that is lost', () => {
     await settle(...grants);
     await at.clock.advance(WINDOW_MS);
     expect((await reserve(8)).grants).toHaveLength(8);
+    await close();
+  });
+
+  it('that was set back to what it was before rests for one window, however much of it is gone', async () => {
+    const at = world();
+    const { close, reserve, settle, store } = worker(at);
+    // A replica that has heard of the first step, and of no other.
+    const replica = localBackend({ clock: at.clock });
+    const seen = { born: 0, steps: 0, agoMs: 0 };
+    replica.take({ target: TARGET, policy: plainPolicy(policy), seen, steps: [] });
+    for (let i = 0; i < 50; i++) await settle(...(await reserve(1)).grants);
+    const lost: string[] = [];
+    store.watch?.({ down: () => {}, back: () => {}, lost: ({ message }) => lost.push(message) });
+    at.backend.replace(replica);
+    const answers = await Promise.all([reserve(1), reserve(1), reserve(1)]);
+    expect(answers.map(({ grants, retryInMs }) => [grants.length, retryInMs])).toEqual(Array(3).fill([0, WINDOW_MS]));
+    await at.clock.advance(WINDOW_MS);
+    expect((await reserve(8)).grants).toHaveLength(8);
+    expect(lost).toHaveLength(1);
     await close();
   });
 });

@@ -123,8 +123,9 @@ export class Guard implements Taker {
   private heard(link: Link, answer: BatchAnswer): readonly StepAnswer[] {
     this.known = true;
     this.heardAt = this.clock.now();
-    link.heard(answer, this.clock);
-    if (!answer.setBack) return answer.answers;
+    const other = link.heard(answer, this.clock);
+    // Once for all that was on its way just then.
+    if (!answer.setBack || !other) return answer.answers;
     const lost = new StoreError(
       `the shared state of ${link.target} was lost or set back: it rests for ${link.windowMs} ms`,
     );

@@ -69,9 +69,10 @@ export class Link {
     return { target: this.target, policy: this.policy, seen: { born: this.born, steps: this.steps, agoMs }, steps };
   }
 
-  /** Takes note of the state that an answer comes from. Returns whether it is another one than before. */
-  heard({ born, steps }: BatchAnswer, clock: Clock): boolean {
-    const other = born !== this.born;
+  /** Takes note of the state that an answer comes from. Returns whether it is another one than before, or an older one of the same. */
+  heard({ born, steps, setBack }: BatchAnswer, clock: Clock): boolean {
+    // An older one is the state from now on: to insist on what it was would make it rest again and again.
+    const other = born !== this.born || (setBack && steps < this.steps);
     this.steps = other ? steps : Math.max(this.steps, steps);
     this.born = born;
     this.seenAt = clock.now();
