@@ -1,3 +1,5 @@
+import type { Clock } from '../../src/clock.ts';
+import { localBackend } from '../../src/store/shared/local.ts';
 import type { Backend, Batch, BatchAnswer } from '../../src/store/shared/steps.ts';
 import type { Awaitable } from '../../src/store/store.ts';
 
@@ -16,9 +18,11 @@ export interface FailingBackend extends Backend {
   holdNext(): () => void;
   /** As of a process that was started anew, with nothing. */
   replace(other: Backend): void;
+  /** As of a replica that had not heard of the last so many batches. */
+  setBack(batches: number): void;
 }
 
-export function failingBackend(first: Backend): FailingBackend {
+export function failingBackend(first: Backend, clock: Clock): FailingBackend {
   let inner = first;
   let frozen: (() => void)[] | undefined;
   let error: Error | undefined;
@@ -26,9 +30,15 @@ export function failingBackend(first: Backend): FailingBackend {
   let lose = false;
   let asked = 0;
   let held: (() => void)[] | undefined;
+  /** What the state has come from, and when. */
+  let history: [number, Batch][] = [];
+  const taken = (batch: Batch): Awaitable<BatchAnswer> => {
+    history.push([clock.now(), batch]);
+    return inner.take(batch);
+  };
   const later = (batch: Batch): Promise<BatchAnswer> =>
     new Promise((resolve, reject) => {
-      frozen!.push(() => Promise.resolve(inner.take(batch)).then(resolve, reject));
+      frozen!.push(() => Promise.resolve(taken(batch)).then(resolve, reject));
     });
   return {
     get asked() {
@@ -42,15 +52,15 @@ export function failingBackend(first: Backend): FailingBackend {
       if (held !== undefined) {
         const waiting = held;
         held = undefined;
-        return new Promise((resolve) => waiting.push(() => resolve(inner.take(sent))));
+        return new Promise((resolve) => waiting.push(() => resolve(taken(sent))));
       }
       if (frozen !== undefined) return later(sent);
       if (lose) {
         lose = false;
-        void inner.take(sent);
+        void taken(sent);
         return new Promise(() => {});
       }
-      return Promise.resolve(inner.take(sent));
+      return Promise.resolve(taken(sent));
     },
     freeze: () => void (frozen ??= []),
     thaw() {
@@ -70,7 +80,21 @@ export function failingBackend(first: Backend): FailingBackend {
         for (const go of waiting) go();
       };
     },
-    replace: (other) => void (inner = other),
+    replace(other) {
+      inner = other;
+      history = [];
+    },
+    setBack(batches) {
+      let time: number | undefined = 0;
+      const replica = localBackend({ clock: { ...clock, now: () => time ?? clock.now() } });
+      history = history.slice(0, Math.max(0, history.length - batches));
+      for (const [at, batch] of history) {
+        time = at;
+        replica.take(batch);
+      }
+      time = undefined;
+      inner = replica;
+    },
     close: () => inner.close(),
   };
 }
