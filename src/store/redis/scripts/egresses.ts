@@ -8,12 +8,13 @@ export const EGRESSES: string = `
 -- quota until, number of routes. Then of each route: flags, weight, end, pool, id, session. At last the stamps since when
 -- slots cool, rising (f64 each). What is between head and stamps mostly stays as it is, and is not packed anew.
 local HEAD, MIDDLE, ROUTE = '<BI4I4I4I4I4dd', 38, 'BI4dHc0Hc0Hc0'
-local SIMPLE, EXTRAS, ENCODED = HEAD .. ROUTE, '<Hc0ddI4', HEAD .. 'c0'
+local SIMPLE, TO_POOL, EXTRAS, ENCODED = HEAD .. ROUTE, HEAD .. 'BI4dHc0', '<Hc0ddI4', HEAD .. 'c0'
 local TRIAL, WITH_SESSION, PLAIN = 1, 2, 4 -- flags of a route; the last: its names are JSON as they are
 local cache = {} -- by key: the egress, or false for none
 local dirty = {} -- egresses to be written
 local gone = {} -- keys to be forgotten
 local stale = {} -- egresses whose places in the lanes are to be worked out anew
+local hotRaw, hotMoves = {}, {} -- records by key, to be written as they are; by pool: places in the lane and keys, in turn
 
 -- An egress in memory has 16 fields: with one more its table is twice as large, and memory is what most time goes to.
 --   packed, raw: so many of the n stamps are still packed, at the end of raw; tail: the others, in a list
@@ -67,9 +68,25 @@ local function decoded(key, raw)
   return e
 end
 
+local function save(e)
+  if e.noted == 0 then
+    e.noted = 1
+    dirty[#dirty + 1] = e
+  end
+end
+
+-- From now on it is like all others.
+local function warm(key)
+  local e = decoded(key, hotRaw[key])
+  hotRaw[key] = nil
+  save(e)
+  return e
+end
+
 local function find(key)
   local e = cache[key]
   if e == nil then
+    if hotRaw[key] then return warm(key) end
     local raw = call('HGET', EGRESSES, key)
     if raw then return decoded(key, raw) end
     cache[key] = false
@@ -82,7 +99,10 @@ local function findAll(keys)
   local asked, wanted = {}, {}
   for i = 1, #keys do
     local key = keys[i]
-    if cache[key] == nil and not asked[key] then
+    if cache[key] ~= nil then
+    elseif hotRaw[key] then
+      warm(key)
+    elseif not asked[key] then
       asked[key] = true
       wanted[#wanted + 1] = key
     end
@@ -92,13 +112,6 @@ local function findAll(keys)
     for k = 1, #raws do
       if raws[k] then decoded(wanted[i + k - 1], raws[k]) else cache[wanted[i + k - 1]] = false end
     end
-  end
-end
-
-local function save(e)
-  if e.noted == 0 then
-    e.noted = 1
-    dirty[#dirty + 1] = e
   end
 end
 

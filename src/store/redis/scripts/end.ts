@@ -10,9 +10,12 @@ for i = 1, #steps do
     for k = 1, step.count do
       local digit = format('%d', k - 1)
       names[k], digits[k] = prefix .. digit, digit
-      ids[#ids + 1] = names[k]
     end
     step.names, step.digits = names, digits
+    if areThere(names) then
+      step.known = true
+      for k = 1, #names do ids[#ids + 1] = names[k] end
+    end
   elseif kind == 'settle' then
     for k = 1, #step.reports do
       local report = step.reports[k]
@@ -105,6 +108,10 @@ for i = 1, #dirty do
     local n = #puts
     puts[n + 1], puts[n + 2] = e.key, encoded(e)
   end
+end
+for key, raw in pairs(hotRaw) do
+  local n = #puts
+  puts[n + 1], puts[n + 2] = key, raw
 end
 if #puts > 0 then bulk('HSET', EGRESSES, puts) end
 if #gone > 0 then

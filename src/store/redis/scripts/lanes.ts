@@ -68,6 +68,18 @@ end
 
 local function writeLanes()
   rekeyStale()
+  for pool, moves in pairs(hotMoves) do
+    local key, score
+    for i = 1, #moves, 2 do
+      if moves[i] ~= key then
+        key = moves[i]
+        score = key ~= huge and format('%d', key) or '+inf'
+      end
+      moves[i] = score
+    end
+    bulk('ZADD', LANE .. pool, moves)
+  end
+  hotMoves = {}
   local puts, takes = {}, {}
   local key, score -- of the latest: many have the same
   for i = 1, #movedRoutes do

@@ -8,6 +8,7 @@ local HOLDS, TERMS, WIRE = '<BI4i4Hc0', '<I4ddd', '<BI4i4Hc0Hc0Hc0' -- of a reco
 local permits = {} -- by id: the record, as long as nobody has unpacked it; false for none
 local granted, ends = {}, {} -- to be written: id, record; deadline, id
 local over = {} -- ids to be forgotten
+local made = {} -- calls that have been granted permits in this batch
 
 local function decodedPermit(id, raw)
   local p
@@ -37,6 +38,17 @@ local function readPermits(asked)
     local raws = call('HMGET', PERMITS, unpack(ids, i, min(i + CHUNK - 1, #ids)))
     for k = 1, #raws do permits[ids[i + k - 1]] = raws[k] end
   end
+end
+
+-- Whether there is any of these. Mostly there is none, and nothing to be kept of that.
+local function areThere(ids)
+  for i = 1, #ids, CHUNK do
+    local raws = call('HMGET', PERMITS, unpack(ids, i, min(i + CHUNK - 1, #ids)))
+    for k = 1, #raws do
+      if raws[k] then return true end
+    end
+  end
+  return false
 end
 
 -- The permit, if it is there. One that an earlier step of the batch has made is seldom asked for: it is looked up in what is to be written.

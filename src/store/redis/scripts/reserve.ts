@@ -1,63 +1,22 @@
+import { GRANTS } from './grants.ts';
+import { HOT_RESERVE } from './hot.ts';
+
 /** Up to so many permits, all limits or none for each. What stays the same for all of them is worked out once. */
 export const RESERVE: string = `
 local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
 if does.reserve then
 
-local endsIn, endsText = huge, 'null' -- of the latest route: those that were offered together end together
-
--- A grant as JSON, in one piece: what a string costs is its making.
-local function grantText(digit, key, inMs, id, session, endsAt, trial, plain)
-  if endsAt ~= endsIn then endsIn, endsText = endsAt, endsAt ~= huge and num(endsAt - now) or 'null' end
-  local last = trial and ',true]' or ',false]'
-  local starts = inMs == 0 and '0' or num(inMs)
-  if plain and session then
-    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '","' .. session .. '",' .. endsText .. last
-  elseif plain then
-    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '",null,' .. endsText .. last
-  end
-  return digit .. ',' .. text(key) .. ',' .. starts .. ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' ..
-    endsText .. last
-end
-
-local function grantOver(digit, route, inMs)
-  return grantText(digit, route.e.key, inMs, route.id, route.session, route.endsAt, route.trial, route.plain)
-end
-
-local function flagsOf(route)
-  return (route.session and SESSION or 0) + (route.weight == 1 and SINGLE or 0)
-end
-
--- The answer to a call that was answered before, as far as its permits are still there.
-local function again(step)
-  local grants = {}
-  for i = 1, step.count do
-    local p = permit(step.names[i])
-    if p and not p.cooled and p.route ~= '' then
-      local e = egressFor(p.egress, 1)
-      local route, pin = e.routes[p.pool], step.pin
-      local digit, inMs = '[' .. step.digits[i], max(0, p.start - now)
-      if route and route.id == p.route then
-        grants[#grants + 1] = grantOver(digit, route, inMs)
-      elseif pin then
-        local endsAt = pin.endsInMs and now + pin.endsInMs or huge
-        grants[#grants + 1] = grantText(digit, e.key, inMs, pin.id, pin.session, endsAt, pin.trial)
-      else
-        grants[#grants + 1] = grantText(digit, e.key, inMs, p.route, nil, huge, false)
-      end
-    end
-  end
-  local short = ''
-  if #grants < step.count then short = ',"retryInMs":' .. num(step.horizonMs + 1) .. ',"limiting":"budget"' end
-  return '{"grants":[' .. concat(grants, ',') .. ']' .. short .. ',"taken":0,"wants":false}'
-end
-
+${GRANTS}${HOT_RESERVE}
 function reserve(step)
   local names = step.names
-  for i = 1, #names do
-    -- It was taken before; its first permits may be over since.
-    if permits[names[i]] or (#granted > 0 and permit(names[i])) then return again(step) end
+  if step.known or made[step.id] then
+    for i = 1, #names do
+      -- It was taken before; its first permits may be over since.
+      if permit(names[i]) then return again(step) end
+    end
   end
+  made[step.id] = true
   local most = follow()
   local units, count, pin, pool = step.cost, step.count, step.pin, step.pool
   -- What has come down below what one request takes is spent on it whole.
@@ -102,6 +61,17 @@ function reserve(step)
   local poolLength = #pool
   local digits = step.digits
   local lane
+  if
+    cost == 1 and allowed > 0 and not pin and not account and apart == 0 and gateOpenAt() <= now and quotaUntil <= now and
+    (not circuit or circuit.phase == 0)
+  then
+    n = hotReserve(pool, allowed, grants, names, digits, units, now + deadlineMs, layout, nRates, rateAt, ahead, spent, hair, marks)
+    if n > 0 then
+      active = active + n
+      quietFrom(now + deadlineMs + window)
+      if n < allowed then syncLanes() end
+    end
+  end
   while n < allowed do
     local targetAt = gateOpenAt()
     local openAt = targetAt

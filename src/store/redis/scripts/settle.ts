@@ -1,7 +1,10 @@
+import { HOT_SETTLE } from './hot.ts';
+
 /** How requests ended, and what that says: verdicts.ts over the records. */
 export const SETTLE: string = `
 local settle
 if does.settle then
+local nowStamp = pack('<d', now)
 local TARGET -- its name as JSON, when a verdict needs it
 
 local function verdict(verdicts, kind, rest)
@@ -156,56 +159,42 @@ local function calm()
   return not circuit or (circuit.phase == 0 and circuit.failures == 0)
 end
 
--- The usual report: all went well, and nothing else is to be said. It is not worth unpacking the permit. Returns whether it was that.
-local function usual(report)
-  local id, trial, graceMs = report, false, 0
-  if type(report) == 'table' then
-    if report.outcome ~= 'ok' or not report['end'] or report.retryAfterMs or report.quota then return false end
-    id, trial, graceMs = report.permit, report.trial or false, report.graceMs or 0
-  end
-  local record = permits[id]
-  if type(record) ~= 'string' or #record == 8 then return false end
-  local flags, cost, ticket, key = unpacked(HOLDS, record)
-  local e = cache[key]
-  if not e or (H and e.ejection ~= 0) or flags >= ACCOUNT or budget or P.adaptConcurrency or (K and not calm()) then return false end
-  for _, route in pairs(e.routes) do
-    if route.trial ~= trial then return false end
-  end
-  e.busy = e.busy - cost
-  local at = now + graceMs
-  stamp(e, limit, at, cost)
-  if at + window > quietAt then quietAt = at + window end
-  if H then recordHealth(e, true, id) end
-  if K then done(ticket, 'ok', 0) end
-  if not e.thawed then thaw(e) end
-  if e.noted < 2 then rekeyLater(e) end
-  permits[id] = false
-  over[#over + 1] = id
-  active = active - 1
-  return true
-end
-
--- The egresses of all permits are read at once.
-local function findTheirs(reports)
-  local keys = {}
+${HOT_SETTLE}
+-- What the usual ones hold: cost, ticket and egress; the records of those egresses; all that is asked of Redis at once.
+local function read(reports)
+  local costs, tickets, keys, raws, others = {}, {}, {}, {}, {}
   for i = 1, #reports do
     local report = reports[i]
-    local record = permits[type(report) == 'string' and report or report.permit]
+    local plain = type(report) == 'string'
+    local record = permits[plain and report or report.permit]
+    costs[i], tickets[i], keys[i] = false, false, ''
     if type(record) == 'string' and #record > 8 then
-      local _, _, _, key = unpacked(HOLDS, record)
-      keys[#keys + 1] = key
+      local flags, cost, ticket, key = unpacked(HOLDS, record)
+      if plain and flags < ACCOUNT and cache[key] == nil then
+        costs[i], tickets[i], keys[i] = cost, ticket, key
+      else
+        others[#others + 1] = key
+      end
     end
   end
-  findAll(keys)
+  findAll(others)
+  for i = 1, #keys, CHUNK do
+    local some = call('HMGET', EGRESSES, unpack(keys, i, min(i + CHUNK - 1, #keys)))
+    for k = 1, #some do raws[i + k - 1] = some[k] end
+  end
+  return costs, tickets, keys, raws
 end
 
 function settle(step)
   local verdicts = {}
   local reports, jitter = step.reports, step.jitter
-  findTheirs(reports)
+  local costs, tickets, keys, raws = read(reports)
   for i = 1, #reports do
-    local report, p = reports[i], nil
-    if not usual(report) then
+    local report, p, key = reports[i], nil, keys[i]
+    local raw = costs[i] and permits[report] and cache[key] == nil and (hotRaw[key] or raws[i])
+    local usual = raw and not budget and (not K or calm()) and hotSettle(report, costs[i], tickets[i], key, raw, verdicts)
+    if not usual then
+      if raw and not hotRaw[key] then decoded(key, raw) end
       if type(report) == 'string' then report = { permit = report, outcome = 'ok', ['end'] = true } end
       p = permit(report.permit)
     end

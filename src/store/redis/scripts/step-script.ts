@@ -3,6 +3,7 @@ import { EGRESSES } from './egresses.ts';
 import { EJECTION } from './ejection.ts';
 import { END } from './end.ts';
 import { GATE } from './gate.ts';
+import { HOT } from './hot.ts';
 import { LANES } from './lanes.ts';
 import { BIND, IMPORT, INSPECT } from './others.ts';
 import { PERMITS } from './permits.ts';
@@ -20,6 +21,7 @@ export const STEP_SCRIPT: string = [
   LANES,
   GATE,
   PERMITS,
+  HOT,
   RESERVE,
   SETTLE,
   BIND,

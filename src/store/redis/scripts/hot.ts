@@ -1,0 +1,125 @@
+/**
+ * The usual cases of reserve and settle, straight from record to record: an egress that one pool leads to and nothing is
+ * wrong with. They decide what the general way decides, without a table for each egress and route: those cost more than
+ * all that is asked of Redis. What is not usual is left to the general way, which finds their records in hotRaw.
+ */
+export const HOT: string = `
+local function hotMove(pool, place, key)
+  local moves = hotMoves[pool]
+  if not moves then
+    moves = {}
+    hotMoves[pool] = moves
+  end
+  local n = #moves
+  moves[n + 1], moves[n + 2] = place, key
+end
+
+-- The stamps that are still cooling: how many, and where they begin.
+local function cooling(raw, n)
+  local size = #raw + 1
+  local from = size - 8 * n
+  if n == 0 or unpacked('<d', raw, from) + window > now then return n, from end
+  if unpacked('<d', raw, size - 8) + window <= now then return 0, size end
+  repeat n, from = n - 1, from + 8 until unpacked('<d', raw, from) + window > now
+  return n, from
+end
+
+-- What stays as it is, but for the stamps in front of that place.
+local function kept(raw, all, n, from)
+  if n == all then return sub(raw, MIDDLE) end
+  return sub(raw, MIDDLE, #raw - 8 * all) .. sub(raw, from)
+end
+`;
+
+export const HOT_RESERVE: string = `
+-- The head of the lane: egresses that have been usable for a while, one permit each, as many as are wanted. Returns how many
+-- there were.
+local function hotReserve(pool, most, grants, names, digits, units, deadline, layout, nRates, rateAt, ahead, spent, hair, marks)
+  -- What has moved in this batch must be where it belongs.
+  if #stale > 0 or #movedRoutes > 0 or next(hotMoves) then syncLanes() end
+  local nowKey = floor(now * 1000)
+  local keys = call('ZRANGEBYSCORE', LANE .. pool, '-inf', '(' .. format('%d', nowKey), 'LIMIT', 0, min(most, CHUNK))
+  if #keys == 0 then return 0 end
+  local raws = call('HMGET', EGRESSES, unpack(keys))
+  local terms, ending = pack(TERMS, units, now, deadline, 0), micros(deadline)
+  local ticket = circuit and K and circuit.epoch or 0
+  local poolLength, budgeted = #pool, limit ~= huge
+  for i = 1, #keys do
+    local key = keys[i]
+    local raw = hotRaw[key] or raws[i]
+    if cache[key] ~= nil or not raw or byte(raw) ~= 1 then return i - 1 end
+    local _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, w, endsAt, its, id, session = unpacked(SIMPLE, raw)
+    if its ~= pool or ejection >= OUTSIDE or endsAt <= now or spaced > now or cooldown > now or flags % 2 == TRIAL then
+      return i - 1
+    end
+    local n, from = cooling(raw, all)
+    local place = nowKey
+    if budgeted and weight > 0 then
+      local over = busy + n - limit * weight
+      if over >= 0 then return i - 1 end
+      if over == -1 then place = n > 0 and floor((unpacked('<d', raw, from) + window) * 1000) or huge end
+    end
+    for k = 1, nRates do
+      if tats[rateAt[k]] - ahead[k] - now > hair[k] then return i - 1 end
+    end
+    for k = 1, nRates do
+      local at = rateAt[k]
+      local tat = tats[at]
+      if tat < now then tat = now end
+      tat = tat + spent[k]
+      tats[at] = tat
+      if now > spentAts[at] then spentAts[at] = now end
+      marks[at] = tat + refunds[at]
+    end
+    local hold = 0
+    if flags % 4 >= WITH_SESSION then hold = SESSION else session = nil end
+    if w == 1 then hold = hold + SINGLE end
+    local name, g = names[i], #granted
+    granted[g + 1] = name
+    granted[g + 2] = pack(layout, hold, 1, ticket, #key, key, poolLength, pool, #id, id, terms, spaced, unpack(marks))
+    ends[g + 1], ends[g + 2] = ending, name
+    hotRaw[key] = pack(ENCODED, 1, busy + 1, weight, n, outcomes, ejection, now, cooldown, kept(raw, all, n, from))
+    hotMove(pool, place, key)
+    grants[2 * i] = i > 1 and ',[' or '['
+    grants[2 * i + 1] = grantText(digits[i], key, 0, id, session, endsAt, false, flags >= PLAIN)
+  end
+  return #keys
+end
+`;
+
+export const HOT_SETTLE: string = `
+-- All went well, and nothing else is to be said. Returns whether that was all.
+local function hotSettle(id, cost, ticket, key, raw, verdicts)
+  if byte(raw) ~= 1 then return false end
+  local _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, _, _, pool = unpacked(TO_POOL, raw)
+  if flags % 2 == TRIAL or (H and ejection ~= 0) or (all > 0 and unpacked('<d', raw, #raw - 7) > now) then return false end
+  local n, from = cooling(raw, all)
+  local rest, at = kept(raw, all, n, from), spaced > cooldown and spaced or cooldown
+  busy = busy - cost
+  if limit ~= huge and weight > 0 then
+    local index = busy + n + cost - limit * weight
+    if index >= n + cost then
+      at = huge
+    elseif index >= 0 then
+      local since = index < n and unpacked('<d', raw, from + 8 * index) or now
+      if since + window > at then at = since + window end
+    end
+    rest = rest .. string.rep(nowStamp, cost)
+    n = n + cost
+  end
+  if H then
+    local samples = floor(outcomes / 67108864)
+    if samples < 20 then samples = samples + 1 end
+    outcomes = samples * 67108864 + (outcomes % 524288) * 2 + 1
+  end
+  if K then done(ticket, 'ok', 0) end
+  if P.adaptConcurrency then grow(nil, verdicts) end
+  hotRaw[key] = pack(ENCODED, 1, busy, weight, n, outcomes, ejection, spaced, cooldown, rest)
+  hotMove(pool, floor(at * 1000), key)
+  if now + window > quietAt then quietAt = now + window end
+  permits[id] = false
+  over[#over + 1] = id
+  active = active - 1
+  return true
+end
+`;
