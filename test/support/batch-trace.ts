@@ -17,14 +17,6 @@ import { AIMD, BREAKER, HEALTH } from './adapting.ts';
 
 // Random batches for two backends, in numbers that are taken modulo what there is.
 
-const often = <T>(usual: T, ...others: fc.Arbitrary<T>[]): fc.Arbitrary<T> =>
-  fc.oneof({ arbitrary: fc.constant(usual), weight: 3 }, ...others);
-const seldom = <T>(other: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
-  fc.option(other, { nil: undefined, freq: 8 });
-const ms = (max: number): fc.Arbitrary<number> => fc.integer({ min: 0, max: 10 * max }).map((n) => n / 10);
-const some = fc.array(fc.nat(1000), { minLength: 1, maxLength: 6 });
-const random = fc.double({ min: 0, max: 0.999, noNaN: true });
-
 const POOLS = ['a', 'b "quoted" {x}', 'c\u00e9\n'];
 const EXITS = ['10.0.0.1', '10.0.0.2', '2001:db8::/64', 'x"y\\', '\u00fc'];
 const ROTATING = [undefined, 3];
@@ -39,130 +31,151 @@ const OUTCOMES: Outcome[] = [
   'ignored',
 ];
 
-const route = fc.record({
-  pool: fc.nat(POOLS.length - 1),
-  number: fc.nat(5),
-  exit: often(-1, fc.nat(EXITS.length - 1)),
-  endsInMs: seldom(ms(300)),
-  shared: often(true, fc.constant(false)),
-  trial: often(false, fc.constant(true)),
-  closed: often(false, often(false, fc.constant(true))),
-});
-type DrawnRoute = typeof route extends fc.Arbitrary<infer T> ? T : never;
+/** Batches in which each thing is `usual` times as likely to be as it mostly is as otherwise. */
+function tracesOf(usual: number) {
+  const often = <T>(mostly: T, ...others: fc.Arbitrary<T>[]): fc.Arbitrary<T> =>
+    fc.oneof({ arbitrary: fc.constant(mostly), weight: usual }, ...others);
+  const seldom = <T>(other: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
+    fc.option(other, { nil: undefined, freq: 8 });
+  const ms = (max: number): fc.Arbitrary<number> => fc.integer({ min: 0, max: 10 * max }).map((n) => n / 10);
+  const some = fc.array(fc.nat(1000), { minLength: 1, maxLength: 6 });
+  const random = fc.double({ min: 0, max: 0.999, noNaN: true });
 
-const reserve = fc.record({
-  do: fc.constant('reserve' as const),
-  again: often(false, often(false, fc.constant(true))),
-  count: often(1, fc.integer({ min: 2, max: 9 })),
-  cost: often(1, fc.integer({ min: 2, max: 3 })),
-  applies: often<boolean[] | undefined>(undefined, fc.array(fc.boolean(), { minLength: 2, maxLength: 2 })),
-  pool: fc.nat(POOLS.length - 1),
-  pin: seldom(route),
-  offers: fc.array(route, { maxLength: 4 }),
-  more: fc.boolean(),
-  patienceMs: often(0, ms(20)),
-  horizonMs: often(0, ms(100)),
-  deadlineMs: often(10_000, ms(120)),
-  random: fc.array(random, { minLength: 9, maxLength: 9 }),
-});
+  const route = fc.record({
+    pool: often(0, fc.nat(POOLS.length - 1)),
+    number: fc.nat(5),
+    exit: often(-1, fc.nat(EXITS.length - 1)),
+    endsInMs: seldom(ms(300)),
+    shared: often(true, fc.constant(false)),
+    trial: often(false, fc.constant(true)),
+    closed: often(false, often(false, fc.constant(true))),
+  });
 
-const report = fc.record({
-  permit: fc.nat(1000),
-  trial: often(false, fc.constant(true)),
-  outcome: often<Outcome | undefined>('ok', fc.constantFrom(...OUTCOMES), fc.constant(undefined)),
-  retryAfterMs: seldom(ms(200)),
-  quota: seldom(fc.record({ spacingMs: ms(40), forMs: ms(150), exhausted: fc.boolean(), account: fc.boolean() })),
-  graceMs: often(0, ms(30)),
-  end: often(true, fc.constant(false)),
-  random: fc.tuple(random, random),
-  keepMs: ms(200),
-});
+  const reserve = fc.record({
+    do: fc.constant('reserve' as const),
+    again: often(false, often(false, fc.constant(true))),
+    count: often(1, fc.integer({ min: 2, max: 9 })),
+    cost: often(1, fc.integer({ min: 2, max: 3 })),
+    applies: often<boolean[] | undefined>(undefined, fc.array(fc.boolean(), { minLength: 2, maxLength: 2 })),
+    pool: often(0, fc.nat(POOLS.length - 1)),
+    pin: seldom(route),
+    offers: fc.array(route, { maxLength: 4 }),
+    more: fc.boolean(),
+    patienceMs: often(0, ms(20)),
+    horizonMs: often(0, ms(100)),
+    deadlineMs: often(10_000, ms(120)),
+    random: fc.array(random, { minLength: 9, maxLength: 9 }),
+  });
 
-const step = fc.oneof(
-  { weight: 10, arbitrary: reserve },
-  {
-    weight: 9,
-    arbitrary: fc.record({
-      do: fc.constant('settle' as const),
-      reports: fc.array(report, { minLength: 1, maxLength: 6 }),
-    }),
-  },
-  {
-    weight: 4,
-    arbitrary: fc.record({ do: fc.constant('bind' as const), permit: fc.nat(1000), exit: fc.nat(EXITS.length), route }),
-  },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), permits: some }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('renew' as const), permits: some, keepMs: ms(200) }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('drop' as const), routes: fc.array(route, { maxLength: 2 }) }) },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      do: fc.constant('import' as const),
-      permits: fc.array(
-        fc.record({
-          id: fc.nat(30),
-          exit: fc.nat(EXITS.length - 1),
-          cost: fc.integer({ min: 1, max: 3 }),
-          cooledForMs: fc.option(ms(100), { nil: undefined }),
-          keepMs: ms(200),
-        }),
-        { maxLength: 3 },
+  const report = fc.record({
+    permit: fc.nat(1000),
+    trial: often(false, fc.constant(true)),
+    outcome: often<Outcome | undefined>('ok', fc.constantFrom(...OUTCOMES), fc.constant(undefined)),
+    retryAfterMs: seldom(ms(200)),
+    quota: seldom(fc.record({ spacingMs: ms(40), forMs: ms(150), exhausted: fc.boolean(), account: fc.boolean() })),
+    graceMs: often(0, ms(30)),
+    end: often(true, fc.constant(false)),
+    random: fc.tuple(random, random),
+    keepMs: ms(200),
+  });
+
+  const step = fc.oneof(
+    { weight: 3 * usual, arbitrary: reserve },
+    {
+      weight: 3 * usual,
+      arbitrary: fc.record({
+        do: fc.constant('settle' as const),
+        reports: fc.array(report, { minLength: 1, maxLength: 6 }),
+      }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        do: fc.constant('bind' as const),
+        permit: fc.nat(1000),
+        exit: fc.nat(EXITS.length),
+        route,
+      }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant('cancel' as const), permits: some }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('renew' as const), permits: some, keepMs: ms(200) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constant('drop' as const), routes: fc.array(route, { maxLength: 2 }) }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        do: fc.constant('import' as const),
+        permits: fc.array(
+          fc.record({
+            id: fc.nat(30),
+            exit: fc.nat(EXITS.length - 1),
+            cost: fc.integer({ min: 1, max: 3 }),
+            cooledForMs: fc.option(ms(100), { nil: undefined }),
+            keepMs: ms(200),
+          }),
+          { maxLength: 3 },
+        ),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('rest' as const), forMs: ms(50) }) },
+    { weight: 3, arbitrary: fc.constant({ do: 'inspect' as const }) },
+  );
+
+  const health = { ...HEALTH, baseMs: 320, maxMs: 1600, healthyMs: 320, probeTimeoutMs: 200, minSamples: 3 };
+
+  const policy: fc.Arbitrary<StepPolicy> = fc
+    .record({
+      limit: fc.constantFrom<number | undefined>(1, 2, 4, 9, undefined),
+      // One for all: whether what a longer one would still count is forgotten already is nobody's promise.
+      windowMs: fc.constant(60),
+      spacingMs: often(0, fc.constant(7)),
+      account: often<boolean | undefined>(undefined, often<boolean | undefined>(undefined, fc.constant(true))),
+      concurrency: often<number | undefined>(undefined, fc.constant(6)),
+      rates: often<StepPolicy['rates']>(
+        [],
+        fc.constant([[12, 100, 4]] as const),
+        fc.constant([
+          [12, 100, 4],
+          [5, 70, 1],
+        ] as const),
       ),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('rest' as const), forMs: ms(50) }) },
-  { weight: 3, arbitrary: fc.constant({ do: 'inspect' as const }) },
-);
-type DrawnStep = typeof step extends fc.Arbitrary<infer T> ? T : never;
+      share: fc.constantFrom(0, 0.3, 0.5, 1),
+      breaker: fc.boolean(),
+      adapts: fc.boolean(),
+    })
+    .map(({ share, breaker, adapts, ...rest }) => ({
+      ...rest,
+      health: { ...health, maxEjectedShare: share },
+      breaker: breaker ? { ...BREAKER, openMs: 50, maxOpenMs: 400, probeTimeoutMs: 150 } : undefined,
+      adaptBudget: adapts && rest.limit !== undefined ? { ...AIMD, ceiling: rest.limit, windowMs: 60 } : undefined,
+      adaptConcurrency: adapts ? { ...AIMD, start: 6, windowMs: 50 } : undefined,
+    }));
 
-const health = { ...HEALTH, baseMs: 320, maxMs: 1600, healthyMs: 320, probeTimeoutMs: 200, minSamples: 3 };
-
-const policy: fc.Arbitrary<StepPolicy> = fc
-  .record({
-    limit: fc.constantFrom<number | undefined>(1, 2, 4, 9, undefined),
-    // One for all: whether what a longer one would still count is forgotten already is nobody's promise.
-    windowMs: fc.constant(60),
-    spacingMs: often(0, fc.constant(7)),
-    account: often<boolean | undefined>(undefined, often<boolean | undefined>(undefined, fc.constant(true))),
-    concurrency: often<number | undefined>(undefined, fc.constant(6)),
-    rates: often<StepPolicy['rates']>(
-      [],
-      fc.constant([[12, 100, 4]] as const),
-      fc.constant([
-        [12, 100, 4],
-        [5, 70, 1],
-      ] as const),
+  return fc.record({
+    policies: fc.array(policy, { minLength: 1, maxLength: 2 }),
+    ill: fc.boolean(),
+    batches: fc.array(
+      fc.record({
+        policy: often(0, often(0, fc.constant(1))),
+        waitMs: fc.oneof(fc.constant(0), ms(5), ms(60), ms(400), fc.constantFrom(-3.3, -70)),
+        steps: fc.array(step, { minLength: 1, maxLength: 4 }),
+      }),
+      { minLength: 5, maxLength: 50, size: 'max' },
     ),
-    share: fc.constantFrom(0, 0.3, 0.5, 1),
-    breaker: fc.boolean(),
-    adapts: fc.boolean(),
-  })
-  .map(({ share, breaker, adapts, ...rest }) => ({
-    ...rest,
-    health: { ...health, maxEjectedShare: share },
-    breaker: breaker ? { ...BREAKER, openMs: 50, maxOpenMs: 400, probeTimeoutMs: 150 } : undefined,
-    adaptBudget: adapts && rest.limit !== undefined ? { ...AIMD, ceiling: rest.limit, windowMs: 60 } : undefined,
-    adaptConcurrency: adapts ? { ...AIMD, start: 6, windowMs: 50 } : undefined,
-  }));
-
-export interface BatchTrace {
-  readonly policies: readonly StepPolicy[];
-  readonly ill: boolean;
-  readonly batches: readonly { policy: number; waitMs: number; steps: readonly DrawnStep[] }[];
+  });
 }
 
-export const batchTrace: fc.Arbitrary<BatchTrace> = fc.record({
-  policies: fc.array(policy, { minLength: 1, maxLength: 2 }),
-  ill: fc.boolean(),
-  batches: fc.array(
-    fc.record({
-      policy: often(0, often(0, fc.constant(1))),
-      waitMs: fc.oneof(fc.constant(0), ms(5), ms(60), ms(400), fc.constantFrom(-3.3, -70)),
-      steps: fc.array(step, { minLength: 1, maxLength: 4 }),
-    }),
-    { minLength: 5, maxLength: 50, size: 'max' },
-  ),
-});
+type Traces = ReturnType<typeof tracesOf>;
+export type BatchTrace = Traces extends fc.Arbitrary<infer T> ? T : never;
+type DrawnStep = BatchTrace['batches'][number]['steps'][number];
+type DrawnRoute = Extract<DrawnStep, { do: 'bind' }>['route'];
+
+/** In which all kinds of things happen. */
+export const batchTrace: Traces = tracesOf(3);
+/** In which few unusual ones do. */
+export const calmBatchTrace: Traces = tracesOf(40);
 
 function plainRoute({ pool, number, exit, ...rest }: DrawnRoute): StepRoute {
   const id = `${POOLS[pool]}/${number}`;
