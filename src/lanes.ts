@@ -8,6 +8,9 @@ import { type ListedWaiter, WaiterList } from './waiters.ts';
 /** A known way out that frees up this soon is waited for, rather than minting another session. */
 const PATIENCE_MS = 50;
 
+/** So many calls of the store at once, for one lane: while it decides one, what the other brought is handed out. */
+const MOST_CALLS = 2;
+
 /** A request that wants a permit. */
 export interface Waiter extends ListedWaiter {
   lane: Lane | undefined;
@@ -59,6 +62,9 @@ export class Lane {
   heldBack = false;
   asking = false;
   again = false;
+  /** Calls of the store that are not answered yet, and the permits they ask for. */
+  private calls = 0;
+  private asked = 0;
   /** Something was settled while the store was being asked: its answer may not know of it. */
   missed = false;
   /** Who came while the store was being asked: whether their wait is too long is known when it has answered. */
@@ -127,20 +133,48 @@ export class Lane {
     return this.demand.cost === 1 && this.demand.applies === undefined;
   }
 
-  /** Sets the demand to those at the head who want the same: in turn, so that one who needs many slots is not passed by for ever. */
-  ask(most: number): number {
-    const { waiters, demand } = this;
-    demand.count = Math.min(waiters.size, most);
+  /** Calls of the store are on their way. */
+  get isWaiting(): boolean {
+    return this.calls > 0;
+  }
+
+  sent(count: number): void {
+    this.calls++;
+    this.asked += count;
+    // Other targets must not be promised the same places meanwhile.
+    this.pool.asked += count;
+  }
+
+  answered(count: number): void {
+    this.calls--;
+    this.asked -= count;
+    this.pool.asked -= count;
+    this.asking = this.isWaiting;
+  }
+
+  /**
+   * What the store is to be asked for: those at the head who want the same, in turn, so that one who needs many slots is not
+   * passed by for ever. While it decides a full call, another full one may be on its way.
+   */
+  next(most: number): Demand | undefined {
+    const { waiters, demand, calls } = this;
+    const count = Math.min(waiters.size - this.asked, this.pool.room, most);
+    if (count <= 0) return undefined;
+    if (calls > 0) {
+      const another = calls < MOST_CALLS && count === most && this.costly === 0 && demand.cost === 1;
+      return another ? { ...demand, count } : undefined;
+    }
+    demand.count = count;
     demand.cost = 1;
-    if (this.costly === 0 || demand.count <= 0) return demand.count;
+    if (this.costly === 0) return demand;
     const cost = waiters.head!.cost;
     let same = 0;
-    for (let next: Waiter | undefined = waiters.head; next?.cost === cost && same < demand.count; same++) {
+    for (let next: Waiter | undefined = waiters.head; next?.cost === cost && same < count; same++) {
       next = waiters.next(next);
     }
     demand.cost = cost;
     demand.count = same;
-    return same;
+    return demand;
   }
 
   refuseAll(error: Error): void {

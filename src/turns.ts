@@ -49,52 +49,48 @@ export class Turns {
 
   /** Asks the store for as many permits as can be used, until it has no more; then sets the timer. */
   drain(lane: Lane): void {
-    const { pool } = lane;
-    if (lane.asking) {
-      lane.again = true;
-      return;
-    }
+    if (lane.asking) lane.again = true;
+    else this.ask(lane);
+  }
+
+  private ask(lane: Lane): void {
     lane.asking = true;
     for (;;) {
-      lane.again = lane.missed = false;
-      const count = lane.ask(Math.min(pool.room, MOST_PER_CALL));
-      if (count <= 0) break;
-      const { deadlineMs } = lane.demand;
+      const demand = lane.next(MOST_PER_CALL);
+      if (demand !== undefined || !lane.isWaiting) lane.again = lane.missed = false;
+      if (demand === undefined) break;
+      const { count, deadlineMs } = demand;
       let answer: Awaitable<Reservation>;
       try {
-        answer = this.store.reserve(lane.queue.key, lane.demand);
+        answer = this.store.reserve(lane.queue.key, demand);
       } catch (error) {
         this.failed(lane, error);
         break;
       }
-      if (isLater(answer)) {
-        // Other targets must not be promised the same places meanwhile.
-        pool.asked += count;
-        const answered = (): void => {
-          lane.asking = false;
-          pool.asked -= count;
-        };
-        answer.then(
-          (reservation) => {
-            answered();
-            if (!this.understood(lane, reservation)) this.schedule(lane);
-            else if (this.deliver(lane, reservation, count, deadlineMs)) this.drain(lane);
-            else this.schedule(lane);
-            this.fill(pool);
-          },
-          (error) => {
-            answered();
-            this.failed(lane, error);
-            this.schedule(lane);
-            this.fill(pool);
-          },
-        );
-        return;
-      }
-      if (!this.understood(lane, answer) || !this.deliver(lane, answer, count, deadlineMs)) break;
+      if (isLater(answer)) this.later(lane, answer, count, deadlineMs);
+      else if (!this.understood(lane, answer) || !this.deliver(lane, answer, count, deadlineMs)) break;
     }
-    lane.asking = false;
-    this.schedule(lane);
+    lane.asking = lane.isWaiting;
+    if (!lane.asking) this.schedule(lane);
+  }
+
+  /** The store's answer comes later. */
+  private later(lane: Lane, answer: PromiseLike<Reservation>, count: number, deadlineMs: number): void {
+    lane.sent(count);
+    answer.then(
+      (reservation) => {
+        lane.answered(count);
+        if (this.understood(lane, reservation) && this.deliver(lane, reservation, count, deadlineMs)) this.ask(lane);
+        else if (!lane.asking) this.schedule(lane);
+        this.fill(lane.pool);
+      },
+      (error) => {
+        lane.answered(count);
+        this.failed(lane, error);
+        if (!lane.asking) this.schedule(lane);
+        this.fill(lane.pool);
+      },
+    );
   }
 
   /** Places of a pool are free: to the lanes that wait for one, in turn. */
