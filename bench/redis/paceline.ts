@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { resolveAdaptation } from '../../src/adaptation.ts';
-import type { Demand, Grant, Policy, Route, Store } from '../../src/index.ts';
+import type { Awaitable, Demand, Grant, Policy, Reservation, Route, Store } from '../../src/index.ts';
 import { redisStore } from '../../src/redis.ts';
 import type { RedisServer } from '../../test/support/redis-server.ts';
 import { answered, staticRoutes } from '../support/egresses.ts';
@@ -8,6 +8,8 @@ import { type Contender, EGRESSES, LIMIT, WINDOW_MS } from './contender.ts';
 
 /** What an Admission asks for at once, at most; see src/turns.ts. */
 const MOST_PER_CALL = 256;
+/** And so many calls at once, where more wait; see src/lanes.ts. */
+const MOST_CALLS = 2;
 const PLENTY = 1e6;
 
 /** Four limits that are kept account of and never reached: an egress's slots, requests in flight, two rates over all egresses. */
@@ -74,7 +76,7 @@ export interface Kind {
   readonly places?: boolean;
 }
 
-/** Our store as the admission uses it: one call outstanding for each target, for all who wait there in that moment. */
+/** Our store as the admission uses it: a call for all who wait at a target in that moment, and another where they are many. */
 export function paceline({ store, targets, policy }: Known, { settles, places = false }: Kind): Contender {
   const demand = places ? { ...demandOf(policy), poolConcurrency: PLENTY } : demandOf(policy);
   const lines = targets.map((target) => new Line(store, target, { ...demand }, settles));
@@ -102,7 +104,8 @@ class Line {
   private readonly settles: boolean;
   private readonly held: Grant[] = [];
   private waiting: (() => void)[] = [];
-  private asking = false;
+  private calls = 0;
+  private asked = 0;
   private unsettled = 0;
   private allSettled = (): void => {};
 
@@ -115,7 +118,7 @@ class Line {
 
   admit(granted: () => void): void {
     this.waiting.push(granted);
-    if (!this.asking) void this.drain();
+    if (this.calls === 0) this.ask();
   }
 
   async done(): Promise<void> {
@@ -132,21 +135,28 @@ class Line {
     }
   }
 
-  private async drain(): Promise<void> {
-    this.asking = true;
-    while (this.waiting.length > 0) {
-      this.demand.count = Math.min(this.waiting.length, MOST_PER_CALL);
-      const { grants, limiting } = await this.store.reserve(this.target, this.demand);
-      if (limiting !== undefined) throw new Error(`refused for ${limiting}: the bench asks for more than there is`);
-      const served = this.waiting.slice(0, grants.length);
-      this.waiting = this.waiting.slice(grants.length);
-      for (const [i, grant] of grants.entries()) {
-        if (this.settles) this.settle(grant);
-        else this.held.push(grant);
-        served[i]();
-      }
+  private ask(): void {
+    const count = Math.min(this.waiting.length - this.asked, MOST_PER_CALL);
+    if (count <= 0 || this.calls === MOST_CALLS || (this.calls > 0 && count < MOST_PER_CALL)) return;
+    this.calls++;
+    this.asked += count;
+    void this.answered(this.store.reserve(this.target, { ...this.demand, count }), count);
+    this.ask();
+  }
+
+  private async answered(answer: Awaitable<Reservation>, count: number): Promise<void> {
+    const { grants, limiting } = await answer;
+    if (limiting !== undefined) throw new Error(`refused for ${limiting}: the bench asks for more than there is`);
+    this.calls--;
+    this.asked -= count;
+    const served = this.waiting.slice(0, grants.length);
+    this.waiting = this.waiting.slice(grants.length);
+    for (const [i, grant] of grants.entries()) {
+      if (this.settles) this.settle(grant);
+      else this.held.push(grant);
+      served[i]();
     }
-    this.asking = false;
+    this.ask();
   }
 
   private settle(grant: Grant): void {

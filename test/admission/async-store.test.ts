@@ -71,6 +71,45 @@ describe('a store that answers later', () => {
     expect(desk.store.reserves).toBe(2);
   });
 
+  it('asks once more for many while it is being asked, and no oftener', async () => {
+    const desk = new Desk({ policy: { limit: 1000 }, pools: { pool: proxies(2) }, store: afterMs(5) });
+    for (let i = 0; i < 1100; i++) desk.come();
+    await desk.clock.runUntilIdle(1000);
+    expect(desk.served).toEqual(Array.from({ length: 1100 }, (_, i) => i));
+    // One at 0 ms, 512 at 10, as many again at 20, and who is left at 30; their answers come 10 ms later.
+    expect([0, 1, 512, 513, 1024, 1025, 1099].map((i) => desk.clients[i].at)).toEqual([10, 20, 20, 30, 30, 40, 40]);
+    expect(desk.store.reserves).toBe(6);
+    expect([desk.store.granted, desk.pool.inUse, desk.pool.asked]).toEqual([1100, 1100, 0]);
+  });
+
+  it.each([1, 2, 3, 4, 5])(
+    'loses nobody among many who come, leave and are answered, in whatever order it answers: %i',
+    async (seed) => {
+      const random = seededRandom(seed);
+      const desk = new Desk({
+        policy: { limit: 300, windowMs: 400, concurrency: seed % 2 === 0 ? 700 : undefined },
+        pools: { pool: proxies(4, { concurrency: seed % 3 === 0 ? 800 : 5000 }) },
+        store: (clock) =>
+          new LateStore(clock, () => new Promise((resolve) => void clock.setTimeout(resolve, random() * 9))),
+      });
+      let most = 0;
+      for (let i = 0; i < 4000; i++) {
+        const client = desk.come({
+          then(one) {
+            most = Math.max(most, desk.pool.inUse);
+            desk.clock.setTimeout(() => (i % 9 === 0 ? one.cancel() : one.answer()), random() * 40);
+          },
+        });
+        if (i % 1000 === 999) await desk.clock.advance(random() * 60);
+        if (i % 7 === 0 && client.waiting) client.leave();
+      }
+      await desk.clock.runUntilIdle(1e6);
+      expect(desk.clients.filter(({ waiting }) => waiting)).toEqual([]);
+      expect(most).toBeLessThanOrEqual(desk.pool.options.concurrency);
+      expect([desk.pool.inUse, desk.pool.asked, desk.active, desk.busy]).toEqual([0, 0, 0, 0]);
+    },
+  );
+
   it('a permit for somebody who left meanwhile goes to the next, or back', async () => {
     const desk = new Desk({ policy: { limit: 1 }, store: afterMs(5) });
     const [first, second] = [desk.come(), desk.come()];
