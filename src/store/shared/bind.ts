@@ -13,7 +13,7 @@ import type { BindAnswer, BindStep } from './steps.ts';
 export function bind(at: Decision, { permit: id, egress, route }: BindStep): BindAnswer {
   const { rows, gate, policy, now } = at;
   const permit = rows.permit(id);
-  noteTrial(at, route.pool, route.id, permit?.egress ?? route.egress, route.trial);
+  if (!permit?.cooled) noteTrial(at, route.pool, route.id, permit?.egress ?? route.egress, route.trial);
   if (permit === undefined || permit.cooled) return { ok: false, retryInMs: 0, duplicate: false };
   const fromKey = permit.egress;
   const from = rows.egress(fromKey)!;

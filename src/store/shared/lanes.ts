@@ -47,13 +47,13 @@ export function isLed(at: Decision, key: string, row: EgressRow): boolean {
   return led;
 }
 
-/** Whether the route is on trial now. What that changes shows when something happens to the egress next. */
-export function noteTrial({ rows }: Decision, pool: string, id: string, egress: string, trial: boolean): void {
-  const row = rows.egress(egress);
+/** Whether the route is on trial now. */
+export function noteTrial(at: Decision, pool: string, id: string, egress: string, trial: boolean): void {
+  const row = at.rows.egress(egress);
   const known = row?.routes[pool];
   if (row === undefined || known?.id !== id || known.trial === trial) return;
   known.trial = trial;
-  rows.saveEgress(egress, row);
+  rekey(at, egress, row);
 }
 
 /** The key of the pool's egress that is usable soonest, and when that is; '' and `Infinity` for none. */

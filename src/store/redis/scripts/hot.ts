@@ -36,7 +36,7 @@ export const HOT_RESERVE: string = `
 -- there were.
 local function hotReserve(pool, most, grants, names, digits, units, deadline, layout, nRates, rateAt, ahead, spent, hair, marks)
   -- What has moved in this batch must be where it belongs.
-  if #stale > 0 or #movedRoutes > 0 or next(hotMoves) then syncLanes() end
+  if #movedRoutes > 0 then syncLanes() end
   local nowKey = floor(now * 1000)
   local keys = call('ZRANGEBYSCORE', LANE .. pool, '-inf', '(' .. format('%d', nowKey), 'LIMIT', 0, min(most, CHUNK))
   if #keys == 0 then return 0 end
@@ -95,8 +95,10 @@ local function hotSettle(id, cost, ticket, key, raw, verdicts)
   if flags % 2 == TRIAL or (H and ejection ~= 0) or (all > 0 and unpacked('<d', raw, #raw - 7) > now) then return false end
   local n, from = cooling(raw, all)
   local rest, at = kept(raw, all, n, from), spaced > cooldown and spaced or cooldown
+  local moved = false -- as long as it has had a free slot it is where it was
   busy = busy - cost
   if limit ~= huge and weight > 0 then
+    moved = busy + cost + all >= limit * weight
     local index = busy + n + cost - limit * weight
     if index >= n + cost then
       at = huge
@@ -115,7 +117,7 @@ local function hotSettle(id, cost, ticket, key, raw, verdicts)
   if K then done(ticket, 'ok', 0) end
   if P.adaptConcurrency then grow(nil, verdicts) end
   hotRaw[key] = pack(ENCODED, 1, busy, weight, n, outcomes, ejection, spaced, cooldown, rest)
-  hotMove(pool, floor(at * 1000), key)
+  if moved then hotMove(pool, floor(at * 1000), key) end
   if now + window > quietAt then quietAt = now + window end
   permits[id] = false
   over[#over + 1] = id

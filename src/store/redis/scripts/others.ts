@@ -5,10 +5,10 @@ if does.bind then
 function bind(step)
   local told = step.route
   local p = permit(step.permit)
-  local live = p and not p.cooled
+  if p and p.cooled then return '{"ok":false,"retryInMs":0,"duplicate":false}' end
   local noted = find(p and p.egress or told.egress)
-  if noted and noteTrial(noted, told.pool, told.id, told.trial) then save(noted) end
-  if not live then return '{"ok":false,"retryInMs":0,"duplicate":false}' end
+  if noted and noteTrial(noted, told.pool, told.id, told.trial) then rekeyLater(noted) end
+  if not p then return '{"ok":false,"retryInMs":0,"duplicate":false}' end
   local from = egressFor(p.egress, 1)
   local egress, at, duplicate = step.egress, nil, false
   if egress == p.egress then
