@@ -47,7 +47,7 @@ const EXITS = ['x', 'y', 'z'];
 const often = <T>(usual: T, ...others: fc.Arbitrary<T>[]): fc.Arbitrary<T> =>
   fc.oneof({ arbitrary: fc.constant(usual), weight: 3 }, ...others);
 const seldom = <T>(other: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
-  fc.option(other, { nil: undefined, freq: 10 });
+  fc.oneof({ arbitrary: fc.constant(undefined), weight: 9 }, other);
 const ms = (max: number): fc.Arbitrary<number> => fc.integer({ min: 0, max });
 const number = fc.nat({ max: 1000 });
 
