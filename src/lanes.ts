@@ -1,8 +1,8 @@
 import type { Clock, TimerHandle } from './clock.ts';
 import { BudgetExceededError, CircuitOpenError } from './errors.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
-import type { Ladder } from './ladder.ts';
-import type { Demand, Grant, Policy } from './store/store.ts';
+import type { TargetQueue } from './queues.ts';
+import type { Demand, Grant } from './store/store.ts';
 import { type ListedWaiter, WaiterList } from './waiters.ts';
 
 /** A known way out that frees up this soon is waited for, rather than minting another session. */
@@ -211,66 +211,5 @@ export class Lane {
   sharesWith({ route, egress }: Grant): boolean {
     const { pin } = this;
     return pin === undefined || this.targetBound || pin === route || pin.egress === egress;
-  }
-}
-
-/** One target's lanes, and the one timer that wakes the first of them that is due. */
-export class TargetQueue {
-  readonly key: string;
-  readonly policy: Policy;
-  /** By the route they are pinned to, else by their pool; several where a target has rates for some of its paths. */
-  readonly lanes: Map<Pool | PoolRoute, Lane[]> = new Map();
-  /** Those in which somebody waits, by turn. */
-  readonly needy: Set<Lane> = new Set();
-  timer: TimerHandle | undefined;
-  timerDueAt: number = Infinity;
-  /** Requests granted and not over. */
-  active = 0;
-  /** The pool of its requests, where nothing else is said; and the ladder, where there are several to choose from. */
-  readonly pool: Pool;
-  readonly ladder: Ladder | undefined;
-  /** Slowest answer seen lately, in milliseconds: how long an aborted request may still be on its way. */
-  slowestMs = 1000;
-
-  constructor(key: string, policy: Policy, pool: Pool, ladder: Ladder | undefined) {
-    this.key = key;
-    this.policy = policy;
-    this.pool = pool;
-    this.ladder = ladder;
-  }
-
-  /** Of a route that may never be used again nothing is kept. */
-  forget(lane: Lane): void {
-    const { pin } = lane;
-    if (pin === undefined) return;
-    const others = this.lanes.get(pin)?.filter((other) => other !== lane) ?? [];
-    if (others.length === 0) this.lanes.delete(pin);
-    else this.lanes.set(pin, others);
-  }
-}
-
-/** Lanes that wait for something of their pool, in turn. */
-export class PoolLine {
-  private readonly lines = new Map<string, Set<Lane>>();
-
-  add(lane: Lane): void {
-    const line = this.lines.get(lane.pool.name);
-    if (line === undefined) this.lines.set(lane.pool.name, new Set([lane]));
-    else line.add(lane);
-  }
-
-  delete(lane: Lane): void {
-    const line = this.lines.get(lane.pool.name);
-    if (line?.delete(lane) && line.size === 0) this.lines.delete(lane.pool.name);
-  }
-
-  has(pool: string): boolean {
-    return this.lines.has(pool);
-  }
-
-  /** Those who stand in line at the moment: not who joins, or joins again, meanwhile. */
-  of(pool: string): Lane[] {
-    const line = this.lines.get(pool);
-    return line === undefined ? [] : [...line];
   }
 }

@@ -1,7 +1,8 @@
 import type { Clock } from './clock.ts';
 import { StoreError } from './errors.ts';
 import type { Pool } from './gateway/pool.ts';
-import { type Lane, PoolLine, type TargetQueue } from './lanes.ts';
+import type { Lane } from './lanes.ts';
+import { PoolLine, type TargetQueue } from './queues.ts';
 import { isLater, isReservation, isTargets } from './store/answers.ts';
 import type { Awaitable, Grant, Reservation, Store, Verdict } from './store/store.ts';
 
@@ -141,10 +142,7 @@ export class Turns {
     this.growing.delete(lane);
     queue.forget(lane);
     lane.circuitBound = false;
-    if (queue.timer === undefined || queue.needy.size > 0) return;
-    this.clock.clearTimeout(queue.timer);
-    queue.timer = undefined;
-    queue.timerDueAt = Infinity;
+    if (queue.needy.size === 0) queue.clearTimer(this.clock);
   }
 
   /** Goes on at once when the store's answer is there, else when it comes. */
@@ -227,30 +225,23 @@ export class Turns {
       lane.pollMs = undefined;
       lane.targetBound = lane.settleBound = false;
       this.roomless.add(lane);
-      if (lane.wakeAt < queue.timerDueAt) this.setTimer(queue, lane.wakeAt);
+      this.wakeAt(queue, lane.wakeAt);
       return;
     }
     // What is in flight is settled, or lost and given up for, by its deadline: nobody waits for ever.
     const lookAgainMs = lane.pollMs ?? this.deadlineMs;
     lane.wakeAt = lane.settleBound ? Math.min(lane.dueAt, this.clock.now() + lookAgainMs) : lane.dueAt;
-    if (lane.wakeAt < queue.timerDueAt) this.setTimer(queue, lane.wakeAt);
+    this.wakeAt(queue, lane.wakeAt);
   }
 
-  private setTimer(queue: TargetQueue, dueAt: number): void {
-    this.clock.clearTimeout(queue.timer);
-    queue.timerDueAt = dueAt;
-    // Whole milliseconds, rounded up: a timer that is cut short would find nothing to do.
-    queue.timer = this.clock.setTimeout(() => this.onTimer(queue), Math.max(0, Math.ceil(dueAt - this.clock.now())));
+  private wakeAt(queue: TargetQueue, dueAt: number): void {
+    if (dueAt < queue.timerDueAt) queue.setTimer(this.clock, dueAt, () => this.onTimer(queue));
   }
 
   private onTimer(queue: TargetQueue): void {
-    queue.timer = undefined;
-    queue.timerDueAt = Infinity;
     const now = this.clock.now();
     this.askFor(queue, (lane) => lane.wakeAt <= now);
-    let next = Infinity;
-    for (const { asking, wakeAt } of queue.needy) if (!asking && wakeAt < next) next = wakeAt;
-    if (next < queue.timerDueAt) this.setTimer(queue, next);
+    this.wakeAt(queue, queue.nextWakeAt);
   }
 
   /** Whether the store gave an answer; else that is for those who wait, and nobody is left waiting for ever. */
