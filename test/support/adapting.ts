@@ -1,32 +1,9 @@
-import type { EjectionPolicy } from '../../src/health/ejection.ts';
-import type { AimdPolicy } from '../../src/limits/aimd.ts';
-import type { BreakerPolicy } from '../../src/limits/breaker-core.ts';
 import type { Outcome, Policy, Route, Verdict } from '../../src/store/store.ts';
+import { AIMD, BREAKER, HEALTH } from '../../src/testing/store-contract/scenery.ts';
 import { type AtStore, atStore, storePolicy, TARGET } from './at-store.ts';
 import { storeRoute } from './store-trace.ts';
 
-/** The defaults, with round numbers: a tick is 100 ms. */
-export const HEALTH: EjectionPolicy = {
-  baseMs: 3200,
-  maxMs: 32_000,
-  healthyMs: 3200,
-  probeTimeoutMs: 6400,
-  maxEjectedShare: 0.5,
-  minSamples: 10,
-  threshold: 0.4,
-};
-
-export const BREAKER: BreakerPolicy = {
-  failureRatio: 0.5,
-  minCalls: 4,
-  windowMs: 1000,
-  openMs: 1000,
-  maxOpenMs: 8000,
-  halfOpenCalls: 2,
-  probeTimeoutMs: 5000,
-};
-
-export const AIMD: AimdPolicy = { floor: 1, ceiling: 10, decrease: 0.7, increase: 1, windowMs: 100 };
+export { AIMD, BREAKER, HEALTH };
 
 /** Room for everything: a hundred a second on each egress, so that one rests for 10 ms after it was refused. */
 export function roomy(options: Partial<Policy> = {}): Policy {

@@ -12,6 +12,7 @@ export const POLICY: Policy = { limit: 2, windowMs: 100, spacingMs: 0, rates: []
 /** Room for everything: a hundred a second on each egress, so that one rests for 10 ms after it was refused. */
 export const ROOMY: Partial<Policy> = { limit: 100, windowMs: 1000 };
 
+/** The defaults, with round numbers: a tick is 100 ms. */
 export const HEALTH: EjectionPolicy = {
   baseMs: 3200,
   maxMs: 32_000,
