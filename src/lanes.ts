@@ -145,8 +145,12 @@ export class Lane {
     this.pool.asked += count;
   }
 
-  answered(count: number): void {
+  answered(): void {
     this.calls--;
+  }
+
+  /** What an answered call was for is not waited for any more. */
+  done(count: number): void {
     this.asked -= count;
     this.pool.asked -= count;
     this.asking = this.isWaiting;
@@ -157,11 +161,11 @@ export class Lane {
    * passed by for ever. While it decides a full call, another full one may be on its way.
    */
   next(most: number): Demand | undefined {
-    const { waiters, demand, calls } = this;
-    const count = Math.min(waiters.size - this.asked, this.pool.room, most);
+    const { waiters, demand, asked } = this;
+    const count = Math.min(waiters.size - asked, this.pool.room, most);
     if (count <= 0) return undefined;
-    if (calls > 0) {
-      const another = calls < MOST_CALLS && count === most && this.costly === 0 && demand.cost === 1;
+    if (asked > 0) {
+      const another = this.calls < MOST_CALLS && count === most && this.costly === 0 && demand.cost === 1;
       return another ? { ...demand, count } : undefined;
     }
     demand.count = count;

@@ -55,6 +55,11 @@ export class Turns {
   }
 
   private ask(lane: Lane): void {
+    this.send(lane);
+    if (!lane.asking) this.schedule(lane);
+  }
+
+  private send(lane: Lane): void {
     lane.asking = true;
     for (;;) {
       const demand = lane.next(MOST_PER_CALL);
@@ -72,7 +77,6 @@ export class Turns {
       else if (!this.understood(lane, answer) || !this.deliver(lane, answer, count, deadlineMs)) break;
     }
     lane.asking = lane.isWaiting;
-    if (!lane.asking) this.schedule(lane);
   }
 
   /** The store's answer comes later. */
@@ -80,13 +84,17 @@ export class Turns {
     lane.sent(count);
     answer.then(
       (reservation) => {
-        lane.answered(count);
+        lane.answered();
+        // While the store decides the next call, what this one brought is handed out.
+        if (isReservation(reservation) && reservation.grants.length === count) this.send(lane);
+        lane.done(count);
         if (this.understood(lane, reservation) && this.deliver(lane, reservation, count, deadlineMs)) this.ask(lane);
         else if (!lane.asking) this.schedule(lane);
         this.fill(lane.pool);
       },
       (error) => {
-        lane.answered(count);
+        lane.answered();
+        lane.done(count);
         this.failed(lane, error);
         if (!lane.asking) this.schedule(lane);
         this.fill(lane.pool);

@@ -137,7 +137,7 @@ class Line {
 
   private ask(): void {
     const count = Math.min(this.waiting.length - this.asked, MOST_PER_CALL);
-    if (count <= 0 || this.calls === MOST_CALLS || (this.calls > 0 && count < MOST_PER_CALL)) return;
+    if (count <= 0 || this.calls === MOST_CALLS || (this.asked > 0 && count < MOST_PER_CALL)) return;
     this.calls++;
     this.asked += count;
     void this.answered(this.store.reserve(this.target, { ...this.demand, count }), count);
@@ -148,6 +148,7 @@ class Line {
     const { grants, limiting } = await answer;
     if (limiting !== undefined) throw new Error(`refused for ${limiting}: the bench asks for more than there is`);
     this.calls--;
+    this.ask();
     this.asked -= count;
     const served = this.waiting.slice(0, grants.length);
     this.waiting = this.waiting.slice(grants.length);

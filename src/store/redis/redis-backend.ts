@@ -17,6 +17,8 @@ export interface RedisBackendOptions {
 
 /** Permits and reports that go in one call, at most, unless one batch has more: Redis does nothing else meanwhile. */
 const MOST_WORK = 512;
+/** As many of one batch are worth a call of their own, at once. */
+const MUCH_WORK = 256;
 
 const SHA: string = createHash('sha1').update(STEP_SCRIPT).digest('hex');
 
@@ -55,7 +57,7 @@ export class RedisBackend implements Backend {
     if (this.closed) return Promise.reject(new StoreError('the Redis store is closed'));
     const work = workOf(steps);
     let waiting = this.waiting.get(target);
-    if (waiting !== undefined && waiting.work + work > MOST_WORK) {
+    if (waiting !== undefined && (work >= MUCH_WORK || waiting.work + work > MOST_WORK)) {
       this.send(waiting);
       waiting = undefined;
     }
@@ -68,11 +70,15 @@ export class RedisBackend implements Backend {
     all.seen = seen;
     all.steps.push(...steps);
     all.work += work;
-    if (!this.scheduled) {
+    if (!this.scheduled && work < MUCH_WORK) {
       this.scheduled = true;
       process.nextTick(() => this.flush());
     }
-    return new Promise((resolve, reject) => void all.callers.push({ steps: steps.length, resolve, reject }));
+    const answer = new Promise<BatchAnswer>(
+      (resolve, reject) => void all.callers.push({ steps: steps.length, resolve, reject }),
+    );
+    if (work >= MUCH_WORK) this.send(all);
+    return answer;
   }
 
   close(): void {
