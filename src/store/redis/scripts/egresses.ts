@@ -7,8 +7,8 @@ export const EGRESSES: string = `
 -- number of stamps, outcomes, ejection (u32 each), spaced, cooldown (f64 each). Then, but for kind 1: probe, quota spacing,
 -- quota until, number of routes. Then of each route: flags, weight, end, pool, id, session. At last the stamps since when
 -- slots cool, rising (f64 each). What is between head and stamps mostly stays as it is, and is not packed anew.
-local HEAD, MIDDLE, ROUTE = '<BI4I4I4I4I4dd', 38, 'BI4dHc0Hc0Hc0'
-local SIMPLE, TO_POOL, EXTRAS, ENCODED = HEAD .. ROUTE, HEAD .. 'BI4dHc0', '<Hc0ddI4', HEAD .. 'c0'
+local HEAD, MIDDLE, ROUTE = '<BIIIIIdd', 38, 'BIdHc0Hc0Hc0'
+local SIMPLE, TO_POOL, EXTRAS, ENCODED = HEAD .. ROUTE, HEAD .. 'BIdHc0', '<Hc0ddI', HEAD .. 'c0'
 local TRIAL, WITH_SESSION, PLAIN = 1, 2, 4 -- flags of a route; the last: its names are JSON as they are
 local cache = {} -- by key: the egress, or false for none
 local dirty = {} -- egresses to be written

@@ -150,7 +150,7 @@ elseif joined then
   for pool in pairs(joined) do lasts(LANE .. pool) end
 end
 
-local kept = account and pack('<I4I4I4ddd', account.busy, 1, account.n, account.spaced, account.before,
+local kept = account and pack('<IIIddd', account.busy, 1, account.n, account.spaced, account.before,
   account.limit ~= huge and account.limit or 0) or nil
 if kept then kept = ring(account, kept) end
 local gate = gateRecord(kept)

@@ -1,7 +1,7 @@
 /** What one target allows as a whole: TargetGate, limits/aimd.ts and limits/breaker-core.ts, line by line. */
 export const GATE: string = `
 if account then
-  local busy, weight, n, spaced, before, most = unpacked('<I4I4I4ddd', account)
+  local busy, weight, n, spaced, before, most = unpacked('<IIIddd', account)
   account = {
     busy = busy, weight = weight, n = n, packed = n, raw = account, tail = false, thawed = false,
     spaced = spaced, cooldown = NEVER, before = before, limit = most == 0 and huge or most,

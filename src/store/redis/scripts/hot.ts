@@ -44,46 +44,67 @@ local function hotReserve(pool, most, grants, names, digits, units, deadline, la
   local terms, ending = pack(TERMS, units, now, deadline, 0), micros(deadline)
   local ticket = circuit and K and circuit.epoch or 0
   local poolLength, budgeted = #pool, limit ~= huge
-  for i = 1, #keys do
-    local key = keys[i]
-    local raw = hotRaw[key] or raws[i]
-    if cache[key] ~= nil or not raw or byte(raw) ~= 1 then return i - 1 end
-    local _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, w, endsAt, its, id, session = unpacked(SIMPLE, raw)
-    if its ~= pool or ejection >= OUTSIDE or endsAt <= now or spaced > now or cooldown > now or flags % 2 == TRIAL then
-      return i - 1
+  -- Nothing that a batch has seen before: then there is nothing to look up.
+  local fresh = not next(cache) and not next(hotRaw)
+  local moves, g, arrived, refund = {}, #granted, {}, {}
+  for k = 1, nRates do arrived[k], refund[k] = tats[rateAt[k]], refunds[rateAt[k]] end
+  local taken = #keys
+  for i = 1, taken do
+    local key, raw = keys[i], raws[i]
+    if not fresh then
+      raw = hotRaw[key] or raw
+      if cache[key] ~= nil then raw = false end
     end
-    local n, from = cooling(raw, all)
-    local place = nowKey
+    local open = raw and byte(raw) == 1
+    for k = 1, nRates do
+      if arrived[k] - ahead[k] - now > hair[k] then open = false end
+    end
+    local _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, w, endsAt, its, id, session
+    if open then
+      _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, w, endsAt, its, id, session = unpacked(SIMPLE, raw)
+    end
+    if not open or its ~= pool or ejection >= OUTSIDE or endsAt <= now or spaced > now or cooldown > now or flags % 2 == TRIAL then
+      taken = i - 1
+      break
+    end
+    local n, from, place = all, 0, nowKey
+    if all > 0 then n, from = cooling(raw, all) end
     if budgeted and weight > 0 then
       local over = busy + n - limit * weight
-      if over >= 0 then return i - 1 end
+      if over >= 0 then
+        taken = i - 1
+        break
+      end
       if over == -1 then place = n > 0 and floor((unpacked('<d', raw, from) + window) * 1000) or huge end
     end
     for k = 1, nRates do
-      if tats[rateAt[k]] - ahead[k] - now > hair[k] then return i - 1 end
-    end
-    for k = 1, nRates do
-      local at = rateAt[k]
-      local tat = tats[at]
+      local tat = arrived[k]
       if tat < now then tat = now end
       tat = tat + spent[k]
-      tats[at] = tat
-      if now > spentAts[at] then spentAts[at] = now end
-      marks[at] = tat + refunds[at]
+      arrived[k] = tat
+      marks[rateAt[k]] = tat + refund[k]
     end
     local hold = 0
     if flags % 4 >= WITH_SESSION then hold = SESSION else session = nil end
     if w == 1 then hold = hold + SINGLE end
-    local name, g = names[i], #granted
+    local name = names[i]
     granted[g + 1] = name
     granted[g + 2] = pack(layout, hold, 1, ticket, #key, key, poolLength, pool, #id, id, terms, spaced, unpack(marks))
-    ends[g + 1], ends[g + 2] = ending, name
-    hotRaw[key] = pack(ENCODED, 1, busy + 1, weight, n, outcomes, ejection, now, cooldown, kept(raw, all, n, from))
-    hotMove(pool, place, key)
+    g = g + 2
+    ends[g - 1], ends[g] = ending, name
+    hotRaw[key] = pack(ENCODED, 1, busy + 1, weight, n, outcomes, ejection, now, cooldown,
+      n == all and sub(raw, MIDDLE) or kept(raw, all, n, from))
+    moves[2 * i - 1], moves[2 * i] = place, key
     grants[2 * i] = i > 1 and ',[' or '['
     grants[2 * i + 1] = grantText(digits[i], key, 0, id, session, endsAt, false, flags >= PLAIN)
   end
-  return #keys
+  if taken == 0 then return 0 end
+  hotMoves[pool] = moves
+  for k = 1, nRates do
+    local at = rateAt[k]
+    tats[at], spentAts[at] = arrived[k], max(spentAts[at], now)
+  end
+  return taken
 end
 `;
 

@@ -4,7 +4,7 @@ export const PERMITS: string = `
 -- deadline, spacing; what the spacing was before, and of each rate the arrival time right after it was spent (the marks).
 -- Once its slots cool nothing of that matters any more: then it is the time when it ends by itself, in eight bytes.
 local SESSION, SINGLE, ACCOUNT = 2, 4, 8 -- flags: its route has a session; stands for one IP; it holds slots of the account
-local HOLDS, TERMS, WIRE = '<BI4i4Hc0', '<I4ddd', '<BI4i4Hc0Hc0Hc0' -- of a record: what a settle reads first; units to spacing; what is in front of it
+local HOLDS, TERMS, WIRE = '<BIiHc0', '<Iddd', '<BIiHc0Hc0Hc0' -- of a record: what a settle reads first; units to spacing; what is in front of it
 local permits = {} -- by id: the record, as long as nobody has unpacked it; false for none
 local granted, ends = {}, {} -- to be written: id, record; deadline, id
 local over = {} -- ids to be forgotten
@@ -15,7 +15,7 @@ local function decodedPermit(id, raw)
   if #raw == 8 then
     p = { id = id, cooled = true, till = unpacked('<d', raw) }
   else
-    local flags, cost, ticket, egress, pool, route, units, start, deadline, spacing, before, at = unpacked(WIRE .. 'I4dddd', raw)
+    local flags, cost, ticket, egress, pool, route, units, start, deadline, spacing, before, at = unpacked(WIRE .. 'Idddd', raw)
     p = {
       id = id, cooled = false, cost = cost, units = units, ticket = ticket, start = start, deadline = deadline,
       spacing = spacing, before = before, egress = egress, pool = pool, route = route, session = flags % 4 >= SESSION,
@@ -95,7 +95,7 @@ if known then
 function encodedPermit(p)
   local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
   local wire = pack(WIRE, flags, p.cost, p.ticket, #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
-  return wire .. pack('<I4dddd', p.units, p.start, p.deadline, p.spacing, p.before) .. sub(p.raw, p.at, p.at + 8 * p.n - 1)
+  return wire .. pack('<Idddd', p.units, p.start, p.deadline, p.spacing, p.before) .. sub(p.raw, p.at, p.at + 8 * p.n - 1)
 end
 
 function keep(p, record, till)
