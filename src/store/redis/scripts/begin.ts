@@ -8,7 +8,7 @@ export const BEGIN: string = String.raw`
 -- KEYS[1] gate       string  the target as a whole: rests, rates, circuit, what adapts (msgpack)
 -- KEYS[2] egresses   hash    egress key -> its slots, health, and the routes that lead to it (packed, see egresses.ts)
 -- KEYS[3] permits    hash    permit id -> what it holds (packed, see permits.ts)
--- KEYS[4] until      zset    permit id by the time it ends by itself, in whole microseconds
+-- KEYS[4] until      zset    permit id by the time it ends by itself, in whole microseconds; or for many at once their call and its count
 -- KEYS[5] out        set     egresses that are out for bad health
 -- ARGV[1] the time in milliseconds; '' for the server's own, as always but in tests
 -- ARGV[2] the batch as JSON

@@ -12,7 +12,8 @@ for i = 1, #steps do
       names[k], digits[k] = prefix .. digit, digit
     end
     step.names, step.digits = names, digits
-    if areThere(names) then
+    step.name = step.id .. '+' .. format('%d', step.count) -- by which until has a call of several
+    if (#names == 1 or call('ZSCORE', UNTIL, step.name)) and areThere(names) then
       step.known = true
       for k = 1, #names do ids[#ids + 1] = names[k] end
     end

@@ -41,7 +41,7 @@ local function hotReserve(pool, most, grants, names, digits, units, deadline, la
   local keys = call('ZRANGEBYSCORE', LANE .. pool, '-inf', '(' .. format('%d', nowKey), 'LIMIT', 0, min(most, CHUNK))
   if #keys == 0 then return 0 end
   local raws = call('HMGET', EGRESSES, unpack(keys))
-  local terms, ending = pack(TERMS, units, now, deadline, 0), micros(deadline)
+  local terms, byCall = pack(TERMS, units, now, deadline, 0), #names > 1 and BY_CALL or 0
   local ticket = circuit and K and circuit.epoch or 0
   local poolLength, budgeted = #pool, limit ~= huge
   -- Nothing that a batch has seen before: then there is nothing to look up.
@@ -84,14 +84,13 @@ local function hotReserve(pool, most, grants, names, digits, units, deadline, la
       arrived[k] = tat
       marks[rateAt[k]] = tat + refund[k]
     end
-    local hold = 0
-    if flags % 4 >= WITH_SESSION then hold = SESSION else session = nil end
+    local hold = byCall
+    if flags % 4 >= WITH_SESSION then hold = hold + SESSION else session = nil end
     if w == 1 then hold = hold + SINGLE end
     local name = names[i]
     granted[g + 1] = name
     granted[g + 2] = pack(layout, hold, 1, ticket, #key, key, poolLength, pool, #id, id, terms, spaced, unpack(marks))
     g = g + 2
-    ends[g - 1], ends[g] = ending, name
     hotRaw[key] = pack(ENCODED, 1, busy + 1, weight, n, outcomes, ejection, now, cooldown,
       n == all and sub(raw, MIDDLE) or kept(raw, all, n, from))
     moves[2 * i - 1], moves[2 * i] = place, key
@@ -99,6 +98,10 @@ local function hotReserve(pool, most, grants, names, digits, units, deadline, la
     grants[2 * i + 1] = grantText(digits[i], key, 0, id, session, endsAt, false, flags >= PLAIN)
   end
   if taken == 0 then return 0 end
+  if byCall == 0 then
+    local m = #ends
+    ends[m + 1], ends[m + 2] = micros(deadline), names[1]
+  end
   hotMoves[pool] = moves
   for k = 1, nRates do
     local at = rateAt[k]
@@ -110,7 +113,7 @@ end
 
 export const HOT_SETTLE: string = `
 -- All went well, and nothing else is to be said. Returns whether that was all.
-local function hotSettle(id, cost, ticket, key, raw, verdicts)
+local function hotSettle(id, byCall, cost, ticket, key, raw, verdicts)
   if byte(raw) ~= 1 then return false end
   local _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, _, _, pool = unpacked(TO_POOL, raw)
   if flags % 2 == TRIAL or (H and ejection ~= 0) or (all > 0 and unpacked('<d', raw, #raw - 7) > now) then return false end
@@ -142,6 +145,7 @@ local function hotSettle(id, cost, ticket, key, raw, verdicts)
   if now + window > quietAt then quietAt = now + window end
   permits[id] = false
   over[#over + 1] = id
+  if not byCall then ended[#ended + 1] = id end
   active = active - 1
   return true
 end

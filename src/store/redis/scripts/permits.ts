@@ -3,23 +3,24 @@ export const PERMITS: string = `
 -- A record: flags, cost, ticket (of the circuit); egress, pool, id of the route ('' for none); units (of the rates), start,
 -- deadline, spacing; what the spacing was before, and of each rate the arrival time right after it was spent (the marks).
 -- Once its slots cool nothing of that matters any more: then it is the time when it ends by itself, in eight bytes.
-local SESSION, SINGLE, ACCOUNT = 2, 4, 8 -- flags: its route has a session; stands for one IP; it holds slots of the account
+-- Flags: its route has a session; stands for one IP; it holds slots of the account; until has it by its call and not by its id.
+local SESSION, SINGLE, ACCOUNT, BY_CALL = 2, 4, 8, 16
 local HOLDS, TERMS, WIRE = '<BIiHc0', '<Iddd', '<BIiHc0Hc0Hc0' -- of a record: what a settle reads first; units to spacing; what is in front of it
 local permits = {} -- by id: the record, as long as nobody has unpacked it; false for none
-local granted, ends = {}, {} -- to be written: id, record; deadline, id
-local over = {} -- ids to be forgotten
+local granted, ends = {}, {} -- to be written: id, record; deadline, id or call
+local over, ended = {}, {} -- ids to be forgotten; what until is to forget
 local made = {} -- calls that have been granted permits in this batch
 
 local function decodedPermit(id, raw)
   local p
   if #raw == 8 then
-    p = { id = id, cooled = true, till = unpacked('<d', raw) }
+    p = { id = id, cooled = true, byCall = false, till = unpacked('<d', raw) }
   else
     local flags, cost, ticket, egress, pool, route, units, start, deadline, spacing, before, at = unpacked(WIRE .. 'Idddd', raw)
     p = {
       id = id, cooled = false, cost = cost, units = units, ticket = ticket, start = start, deadline = deadline,
       spacing = spacing, before = before, egress = egress, pool = pool, route = route, session = flags % 4 >= SESSION,
-      single = flags % 8 >= SINGLE, account = flags >= ACCOUNT, n = (#raw + 1 - at) / 8, raw = raw, at = at,
+      single = flags % 8 >= SINGLE, account = flags % BY_CALL >= ACCOUNT, byCall = flags >= BY_CALL, n = (#raw + 1 - at) / 8, raw = raw, at = at,
     }
   end
   permits[id] = p
@@ -72,22 +73,26 @@ local function micros(at) return format('%d', ceil(at * 1000)) end
 
 local blanks = false
 
-local function writePermits()
-  local puts, till = granted, ends
-  if blanks then
-    puts, till = {}, {}
-    for i = 1, #granted, 2 do
-      if granted[i + 1] then
-        local n = #puts
-        puts[n + 1], puts[n + 2] = granted[i], granted[i + 1]
-        till[n + 1], till[n + 2] = ends[i], ends[i + 1]
-      end
-    end
+local function present(pairs)
+  local some = {}
+  for i = 1, #pairs, 2 do
+    local n = #some
+    if pairs[i + 1] then some[n + 1], some[n + 2] = pairs[i], pairs[i + 1] end
   end
+  return some
+end
+
+local function writePermits()
+  if blanks then granted, ends = present(granted), present(ends) end
   bulk('HDEL', PERMITS, over)
-  bulk('ZREM', UNTIL, over)
-  bulk('HSET', PERMITS, puts)
-  bulk('ZADD', UNTIL, till)
+  if active == 0 then
+    -- Calls are there until their time has come, all of whose permits may be over.
+    if #over > 0 then call('UNLINK', UNTIL) end
+    return
+  end
+  bulk('ZREM', UNTIL, ended)
+  bulk('HSET', PERMITS, granted)
+  bulk('ZADD', UNTIL, ends)
 end
 
 local encodedPermit, keep, forget, cool, untake, forgo, cancel, expireLost
@@ -100,20 +105,24 @@ end
 
 function keep(p, record, till)
   if p.cooled then record, p.till = pack('<d', till), till end
-  local n = #granted
+  local n, m = #granted, #ends
   granted[n + 1], granted[n + 2] = p.id, record
-  ends[n + 1], ends[n + 2] = micros(till), p.id
-  p.written = true
+  ends[m + 1], ends[m + 2] = micros(till), p.id
+  p.written, p.byCall = true, false
 end
 
 function forget(p)
   permits[p.id] = false
   over[#over + 1] = p.id
+  if not p.byCall then ended[#ended + 1] = p.id end
   active = active - 1
   if not p.written then return end
   blanks = true
   for i = 1, #granted, 2 do
     if granted[i] == p.id then granted[i + 1] = false end
+  end
+  for i = 2, #ends, 2 do
+    if ends[i] == p.id then ends[i] = false end
   end
 end
 
@@ -166,12 +175,23 @@ end
 
 -- Permits never settled: the request may have been sent until the deadline, so the slots cool from there.
 function expireLost()
-  readPermits(lost)
+  local ids, calls = {}, {}
   for i = 1, #lost do
-    local p = permit(lost[i])
-    if not p then
-      over[#over + 1] = lost[i]
-    elseif (p.till or p.deadline) <= now then
+    local name = lost[i]
+    local id, count = string.match(name, '^(.*)%+(%d+)$')
+    if #ids >= CHUNK then break end
+    if id then
+      calls[#calls + 1] = { name, #ids + 1, #ids + count }
+      for k = 0, count - 1 do ids[#ids + 1] = id .. '.' .. format('%d', k) end
+    else
+      ids[#ids + 1] = name
+    end
+    ended[#ended + 1] = name
+  end
+  readPermits(ids)
+  for i = 1, #ids do
+    local p = permit(ids[i])
+    if p and (p.till or p.deadline) <= now then
       forget(p)
       if not p.cooled then
         local e = egressFor(p.egress, 1)
@@ -180,6 +200,19 @@ function expireLost()
         thaw(e)
         rekeyLater(e)
       end
+    end
+  end
+  -- What is left of a call keeps it known, lest it be taken twice.
+  for i = 1, #calls do
+    local name, from, to = unpack(calls[i])
+    local till = now
+    for k = from, to do
+      local p = permit(ids[k])
+      if p then till = max(till, p.till or p.deadline) end
+    end
+    if till > now then
+      local n = #ends
+      ends[n + 1], ends[n + 2] = micros(till), name
     end
   end
 end

@@ -183,12 +183,17 @@ function reserve(step)
     granted[g + 1] = name
     granted[g + 2] = pack(layout, flags + flagsOf(route), cost, ticket, #key, key, poolLength, pool, #id, id, terms, before,
       unpack(marks))
-    ends[g + 1], ends[g + 2] = ending, name
+    local m = #ends
+    ends[m + 1], ends[m + 2] = ending, name
     active = active + 1
     grants[2 * n] = n > 1 and ',[' or '['
     grants[2 * n + 1] = grantOver(digits[n], route, start - now)
   end
 
+  if count > 1 and n > 0 then
+    local m = #ends
+    ends[m + 1], ends[m + 2] = micros(now + deadlineMs), step.name
+  end
   if n == count then
     limiting, retryIn = nil, huge
   elseif limiting == 'breaker' then

@@ -160,18 +160,18 @@ local function calm()
 end
 
 ${HOT_SETTLE}
--- What the usual ones hold: cost, ticket and egress; the records of those egresses; all that is asked of Redis at once.
+-- What the usual ones hold: flags, cost, ticket and egress; the records of those egresses; all that is asked of Redis at once.
 local function read(reports)
-  local costs, tickets, keys, raws, others = {}, {}, {}, {}, {}
+  local held, costs, tickets, keys, raws, others = {}, {}, {}, {}, {}, {}
   for i = 1, #reports do
     local report = reports[i]
     local plain = type(report) == 'string'
     local record = permits[plain and report or report.permit]
-    costs[i], tickets[i], keys[i] = false, false, ''
+    held[i], costs[i], tickets[i], keys[i] = false, false, false, ''
     if type(record) == 'string' and #record > 8 then
       local flags, cost, ticket, key = unpacked(HOLDS, record)
-      if plain and flags < ACCOUNT and cache[key] == nil then
-        costs[i], tickets[i], keys[i] = cost, ticket, key
+      if plain and flags % BY_CALL < ACCOUNT and cache[key] == nil then
+        held[i], costs[i], tickets[i], keys[i] = flags, cost, ticket, key
       else
         others[#others + 1] = key
       end
@@ -182,17 +182,17 @@ local function read(reports)
     local some = call('HMGET', EGRESSES, unpack(keys, i, min(i + CHUNK - 1, #keys)))
     for k = 1, #some do raws[i + k - 1] = some[k] end
   end
-  return costs, tickets, keys, raws
+  return held, costs, tickets, keys, raws
 end
 
 function settle(step)
   local verdicts = {}
   local reports, jitter = step.reports, step.jitter
-  local costs, tickets, keys, raws = read(reports)
+  local flags, costs, tickets, keys, raws = read(reports)
   for i = 1, #reports do
     local report, p, key = reports[i], nil, keys[i]
     local raw = costs[i] and permits[report] and cache[key] == nil and (hotRaw[key] or raws[i])
-    local usual = raw and not budget and (not K or calm()) and hotSettle(report, costs[i], tickets[i], key, raw, verdicts)
+    local usual = raw and not budget and (not K or calm()) and hotSettle(report, flags[i] >= BY_CALL, costs[i], tickets[i], key, raw, verdicts)
     if not usual then
       if raw and not hotRaw[key] then decoded(key, raw) end
       if type(report) == 'string' then report = { permit = report, outcome = 'ok', ['end'] = true } end
