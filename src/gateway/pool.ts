@@ -6,7 +6,7 @@ import { sharedKey } from './fingerprint.ts';
 import { Growth } from './growth.ts';
 import type { ResolvedPool } from './pool-options.ts';
 import { Resting } from './resting.ts';
-import { newSessionId, type PoolRoute, staticEgress } from './route.ts';
+import { endpointFor, newRoute, newSessionId, type PoolRoute, staticEgress } from './route.ts';
 import { checkSessionId, type ProxyEndpoint } from './template.ts';
 
 export type { PoolRoute } from './route.ts';
@@ -127,10 +127,10 @@ export class Pool implements SharedWays {
   /** A route of the caller's own, shared with nobody; of a list of proxies, through another one than `not` where there is one. */
   stick(id?: string, not?: ProxyEndpoint): PoolRoute {
     const session = id === undefined ? newSessionId(this.random) : checkSessionId('session', id);
+    const endpoint = this.endpointOf(session, not);
     const expiresAt = this.clock.now() + this.options.sessionTtlMs;
-    const route = this.route(session, this.endpointOf(session, not), expiresAt, false, 0);
     this.sticky++;
-    return route;
+    return newRoute(this.options, { session, endpoint, expiresAt, shared: false, seq: 0 });
   }
 
   /** A session that another process has made known; of a list of proxies, this process's own route. */
@@ -216,17 +216,6 @@ export class Pool implements SharedWays {
     return route;
   }
 
-  private endpointOf(session: string, not?: ProxyEndpoint): ProxyEndpoint | undefined {
-    const { way, params } = this.options;
-    if (way.kind === 'direct') return undefined;
-    if (way.kind === 'static') {
-      const others = not && way.proxies.filter((proxy) => staticEgress(proxy) !== staticEgress(not));
-      const proxies = others?.length ? others : way.proxies;
-      return proxies[Math.floor(this.random() * proxies.length)];
-    }
-    return way.endpoint({ session, params });
-  }
-
   private add(
     session: string | undefined,
     endpoint: ProxyEndpoint | undefined,
@@ -234,41 +223,15 @@ export class Pool implements SharedWays {
     egress: string | undefined,
     weight: number,
   ): PoolRoute {
-    const route = this.route(session, endpoint, expiresAt, true, this.first + this.routes.length, egress, weight);
+    const seq = this.first + this.routes.length;
+    const route = newRoute(this.options, { session, endpoint, expiresAt, shared: true, seq, egress, weight });
     this.routes.push(route);
     this.live++;
     return route;
   }
 
-  private route(
-    session: string | undefined,
-    endpoint: ProxyEndpoint | undefined,
-    expiresAt: number,
-    shared: boolean,
-    seq: number,
-    egress?: string,
-    weight = 1,
-  ): PoolRoute {
-    // A static proxy and the machine itself have one egress whatever the session is called.
-    const fixed =
-      endpoint === undefined ? 'direct' : this.options.way.kind === 'static' ? staticEgress(endpoint) : undefined;
-    // The same in every process that shares it.
-    const id = `${this.name}/${session ?? fixed ?? 'rotating'}`;
-    return {
-      id,
-      pool: this.name,
-      session,
-      seq,
-      egress: egress ?? fixed ?? id,
-      expiresAt,
-      weight,
-      shared,
-      trial: false,
-      closed: false,
-      endpoint,
-      verified: endpoint === undefined,
-      probed: undefined,
-    };
+  private endpointOf(session: string, not?: ProxyEndpoint): ProxyEndpoint | undefined {
+    return endpointFor(this.options, this.random, session, not);
   }
 
   /** Sessions of one pool live equally long, so they end in the order they began. */
