@@ -126,6 +126,41 @@ describe.each([
   });
 });
 
+it.each([0, 50])('a call that comes twice in one batch is taken once (of egresses known for %i ms)', async (ms) => {
+  if (ms > 0) {
+    await take(reserve('first', 3));
+    await take(settle(['first.0', 'first.1', 'first.2']));
+    now += ms;
+  }
+  const [one, two] = await take(reserve('a', 2), reserve('a', 2));
+  expect((one as ReserveAnswer).grants).toHaveLength(2);
+  expect((two as ReserveAnswer).grants).toEqual((one as ReserveAnswer).grants);
+  expect(await inFlight()).toBe(2);
+});
+
+it('all keys live for as long as a permit may last, also one on an egress that is known', async () => {
+  await take(reserve('a', 1), settle(['a.0']));
+  now += 50;
+  await take(reserve('b', 1, { deadlineMs: 600_000 }));
+  for (const key of ['gate', 'egresses', 'permits', 'until', 'lane:p']) {
+    expect(await client.pttl(`paceline:{shop.test}:${key}`), key).toBeGreaterThan(600_000);
+  }
+});
+
+it('what is kept of an egress does not grow with its use', async () => {
+  const length = (): Promise<number> => client.hstrlen('paceline:{shop.test}:egresses', '10.0.0.1');
+  const offers = reserve('x', 1).offers.slice(0, 1);
+  const lengths: number[] = [];
+  for (let i = 0; i < 30; i++) {
+    await take(reserve(`a${i}`, 1, { offers }));
+    now += 5;
+    await take(settle([`a${i}.0`]));
+    lengths.push(await length());
+    now += i % 3 === 0 ? 1200 : 100;
+  }
+  expect(Math.max(...lengths)).toBe(Math.max(...lengths.slice(0, 6)));
+});
+
 it('a call whose first permit is over is known by the others, and is not taken twice', async () => {
   const only = reserve('a', 3, { deadlineMs: 100_000 }).offers.slice(0, 1);
   await take(reserve('a', 3, { offers: only, deadlineMs: 100_000 }));
