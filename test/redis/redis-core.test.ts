@@ -29,7 +29,7 @@ describe('the script against the same decisions in TypeScript', () => {
           const backend = new RedisBackend(client, { prefix: `core-${runs++}:`, now: () => time.now });
           return runBatches(localBackend({ clock }), backend, trace, time);
         }),
-        { numRuns: Number(process.env.RUNS ?? 200) },
+        { numRuns: Number(process.env.RUNS ?? 400) },
       );
     },
     600_000,
