@@ -179,6 +179,8 @@ export class Turns {
   /** Hands the permits out. Returns whether to ask for more. */
   private deliver(lane: Lane, { grants, retryInMs, limiting, probing, pollMs }: Reservation, asked: Asked): boolean {
     const { pool, queue } = lane;
+    // Who is granted one may be over at once: what is still to be handed out is not room for others.
+    pool.asked += grants.length;
     for (const grant of grants) {
       if (grant.startInMs > 0) this.clock.setTimeout(() => this.hand(lane, grant, asked), Math.ceil(grant.startInMs));
       else this.hand(lane, grant, asked);
@@ -208,9 +210,11 @@ export class Turns {
 
   private hand(lane: Lane, grant: Grant, { cost, deadlineMs }: Asked): void {
     const waiter = lane.nextFor(cost);
+    lane.pool.asked--;
     // Or one came, while a remote store was asked, that will hold its permit for longer than these last.
     if (waiter === undefined || (waiter.deadlineMs ?? 0) > Math.max(deadlineMs, this.deadlineMs)) {
       this.giveBack(lane.queue, grant);
+      this.fill(lane.pool);
       return;
     }
     lane.remove(waiter);
