@@ -181,6 +181,14 @@ export class Lane {
     return demand;
   }
 
+  /** Who is next in turn for a permit of so many slots: while the store was asked, others may have come to the head, or left it. */
+  nextFor(cost: number): Waiter | undefined {
+    const { waiters } = this;
+    let next = waiters.head;
+    while (next !== undefined && next.cost !== cost) next = waiters.next(next);
+    return next;
+  }
+
   refuseAll(error: Error): void {
     for (let waiter = this.waiters.head; waiter !== undefined; waiter = this.waiters.head) {
       this.remove(waiter);

@@ -15,6 +15,13 @@ export interface AdmissionListener {
   storeFailed(error: unknown): void;
 }
 
+/** What the store was asked for. */
+interface Asked {
+  readonly count: number;
+  readonly cost: number;
+  readonly deadlineMs: number;
+}
+
 /** When the store is asked, for whom, and who gets what it grants. */
 export class Turns {
   private readonly store: Store;
@@ -65,7 +72,8 @@ export class Turns {
       const demand = lane.next(MOST_PER_CALL);
       if (demand !== undefined || !lane.isWaiting) lane.again = lane.missed = false;
       if (demand === undefined) break;
-      const { count, deadlineMs } = demand;
+      // As it is now: the lane's own demand changes.
+      const asked = { count: demand.count, cost: demand.cost ?? 1, deadlineMs: demand.deadlineMs };
       let answer: Awaitable<Reservation>;
       try {
         answer = this.store.reserve(lane.queue.key, demand);
@@ -73,14 +81,15 @@ export class Turns {
         this.failed(lane, error);
         break;
       }
-      if (isLater(answer)) this.later(lane, answer, count, deadlineMs);
-      else if (!this.understood(lane, answer) || !this.deliver(lane, answer, count, deadlineMs)) break;
+      if (isLater(answer)) this.later(lane, answer, asked);
+      else if (!this.understood(lane, answer) || !this.deliver(lane, answer, asked)) break;
     }
     lane.asking = lane.isWaiting;
   }
 
   /** The store's answer comes later. */
-  private later(lane: Lane, answer: PromiseLike<Reservation>, count: number, deadlineMs: number): void {
+  private later(lane: Lane, answer: PromiseLike<Reservation>, asked: Asked): void {
+    const { count } = asked;
     lane.sent(count);
     answer.then(
       (reservation) => {
@@ -88,7 +97,7 @@ export class Turns {
         // While the store decides the next call, what this one brought is handed out.
         if (isReservation(reservation) && reservation.grants.length === count) this.send(lane);
         lane.done(count);
-        if (this.understood(lane, reservation) && this.deliver(lane, reservation, count, deadlineMs)) this.ask(lane);
+        if (this.understood(lane, reservation) && this.deliver(lane, reservation, asked)) this.ask(lane);
         else if (!lane.asking) this.schedule(lane);
         this.fill(lane.pool);
       },
@@ -168,23 +177,19 @@ export class Turns {
   }
 
   /** Hands the permits out. Returns whether to ask for more. */
-  private deliver(
-    lane: Lane,
-    { grants, retryInMs, limiting, probing, pollMs }: Reservation,
-    count: number,
-    deadlineMs: number,
-  ): boolean {
+  private deliver(lane: Lane, { grants, retryInMs, limiting, probing, pollMs }: Reservation, asked: Asked): boolean {
     const { pool, queue } = lane;
+    // Who is granted one may be over at once: what is still to be handed out is not room for others.
+    pool.asked += grants.length;
     for (const grant of grants) {
-      if (grant.startInMs > 0)
-        this.clock.setTimeout(() => this.hand(lane, grant, deadlineMs), Math.ceil(grant.startInMs));
-      else this.hand(lane, grant, deadlineMs);
+      if (grant.startInMs > 0) this.clock.setTimeout(() => this.hand(lane, grant, asked), Math.ceil(grant.startInMs));
+      else this.hand(lane, grant, asked);
     }
     if (grants.length > 0 && queue.needy.delete(lane) && lane.waiters.size > 0) queue.needy.add(lane);
     const { failure } = pool;
     pool.failure = undefined;
     // Whatever a session could not be made for, nobody waits for it.
-    if (grants.length === count) return true;
+    if (grants.length === asked.count) return true;
     if (failure !== undefined) lane.refuseAll(failure);
     lane.circuitBound = limiting === 'breaker';
     lane.probing = probing === true;
@@ -203,11 +208,13 @@ export class Turns {
     return lane.again || (lane.missed && lane.isOpen(0));
   }
 
-  private hand(lane: Lane, grant: Grant, deadlineMs: number): void {
-    const waiter = lane.waiters.head;
+  private hand(lane: Lane, grant: Grant, { cost, deadlineMs }: Asked): void {
+    const waiter = lane.nextFor(cost);
+    lane.pool.asked--;
     // Or one came, while a remote store was asked, that will hold its permit for longer than these last.
     if (waiter === undefined || (waiter.deadlineMs ?? 0) > Math.max(deadlineMs, this.deadlineMs)) {
       this.giveBack(lane.queue, grant);
+      this.fill(lane.pool);
       return;
     }
     lane.remove(waiter);

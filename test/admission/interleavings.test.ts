@@ -29,6 +29,7 @@ const scenario = fc.record({
       target: fc.constantFrom('a.test', 'a.test', 'b.test'),
       kind: fc.constantFrom('static', 'static', 'sessions', 'sessions', 'pinned'),
       priority: fc.constantFrom(0, 0, 0, 1),
+      cost: fc.constantFrom(1, 1, 1, 1, 2, 3),
       maxWaitMs: fc.constantFrom(Infinity, Infinity, 30, 300),
       leavesAfter: fc.constantFrom(Infinity, Infinity, 0, 5, 60),
       end: fc.constantFrom('answer', 'answer', 'answer', 'limited', 'cancel', 'lost'),
@@ -85,7 +86,9 @@ describe('whoever comes, leaves, answers, aborts and gets lost in whatever order
                   return;
                 }
                 clock.setTimeout(() => {
-                  uses.push({ key: `${client.queue.key} ${exit}`, from: sentAt, to: clock.now() });
+                  for (let n = 0; n < client.cost; n++) {
+                    uses.push({ key: `${client.queue.key} ${exit}`, from: sentAt, to: clock.now() });
+                  }
                   const outcome = end === 'limited' ? ('rate-limited' as const) : ('ok' as const);
                   const retryAfterMs = end === 'limited' ? 150 : undefined;
                   desk.admission.settle(client.queue, {
@@ -102,10 +105,12 @@ describe('whoever comes, leaves, answers, aborts and gets lost in whatever order
 
             for (const arrival of arrivals) {
               const { wait, target, kind, priority, maxWaitMs, leavesAfter } = arrival;
+              const cost = Math.min(arrival.cost, limit);
               await clock.advance(wait);
               const pin = kind === 'pinned' ? pins[Math.floor(random() * pins.length)] : undefined;
               const pool = kind === 'static' ? 'static' : 'sessions';
-              const client = desk.come({ target, pool, pin, priority, maxWaitMs, then: (one) => use(one, arrival) });
+              const then = (one: Client): void => use(one, arrival);
+              const client = desk.come({ target, pool, pin, priority, cost, maxWaitMs, then });
               if (leavesAfter !== Infinity) {
                 clock.setTimeout(() => {
                   if (client.waiting) client.leave();

@@ -67,16 +67,24 @@ const take1 = async (step: ReserveStep): Promise<ReserveAnswer> => (await take(s
 const until = (): Promise<string[]> => client.zrange('paceline:{shop.test}:until', '0', '-1');
 const inFlight = async (): Promise<number> => client.hlen('paceline:{shop.test}:permits');
 
-/** The second time the egresses are known and have waited a while: that is the usual way. */
+/** All three egresses are known, and have waited a while: that is the usual way, in which a call stands for its permits. */
+async function acquaint(): Promise<void> {
+  await take(reserve('first', 9));
+  await take(settle(Array.from({ length: 9 }, (_, i) => `first.${i}`)));
+  now += 1050;
+}
+
 describe.each([
-  ['new', 0],
-  ['known', 50],
-])('when permits end by themselves, of egresses that are %s,', (_, before) => {
+  ['new', false, ['a+3', 'a.0', 'a.1', 'a.2']],
+  ['known', true, ['a+3']],
+])('when permits end by themselves, of egresses that are %s,', (_, known, names) => {
   beforeEach(async () => {
-    if (before === 0) return;
-    await take(reserve('first', 3));
-    await take(settle(['first.0', 'first.1', 'first.2']));
-    now += before;
+    if (known) await acquaint();
+  });
+
+  it('goes by the call, or by permits, too', async () => {
+    await take(reserve('a', 3));
+    expect(await until()).toEqual(names);
   });
 
   it('is forgotten of one as soon as it is settled', async () => {
@@ -184,4 +192,32 @@ it('a call whose first permit is over is known by the others, and is not taken t
   now = 2400 + DEADLINE_MS;
   await take(settle([]));
   expect(await until()).toEqual(['b.0']);
+});
+
+describe('at a deadline within the same microsecond that has not come yet', () => {
+  const LONGER_MS = DEADLINE_MS + 0.0006;
+  const nearly = (): void => {
+    now += DEADLINE_MS + 0.0002;
+  };
+
+  it('a permit goes on, and ends when it has', async () => {
+    await take(reserve('b', 1, { deadlineMs: 100_000 }));
+    await take(reserve('a', 1, { deadlineMs: LONGER_MS }));
+    nearly();
+    await take(settle([]));
+    expect(await until()).toEqual(['a.0', 'b.0']);
+    now += 1;
+    await take(settle([]));
+    expect([await until(), await inFlight()]).toEqual([['b.0'], 1]);
+  });
+
+  it('until does not lose its own expiry', async () => {
+    await acquaint();
+    await take(reserve('a', 2, { deadlineMs: LONGER_MS }));
+    expect(await until()).toEqual(['a+2']);
+    nearly();
+    await take(settle([]));
+    expect(await until()).toEqual(['a+2']);
+    expect(await client.pttl('paceline:{shop.test}:until')).toBeGreaterThan(0);
+  });
 });

@@ -175,7 +175,7 @@ end
 
 -- Permits never settled: the request may have been sent until the deadline, so the slots cool from there.
 function expireLost()
-  local ids, calls = {}, {}
+  local ids, calls, own = {}, {}, {}
   for i = 1, #lost do
     local name = lost[i]
     local id, count = string.match(name, '^(.*)%+(%d+)$')
@@ -184,13 +184,13 @@ function expireLost()
       calls[#calls + 1] = { name, #ids + 1, #ids + count }
       for k = 0, count - 1 do ids[#ids + 1] = id .. '.' .. format('%d', k) end
     else
-      ids[#ids + 1] = name
+      ids[#ids + 1], own[name] = name, true
     end
-    ended[#ended + 1] = name
   end
   readPermits(ids)
   for i = 1, #ids do
     local p = permit(ids[i])
+    -- A deadline within the same microsecond may be yet to come: then it stays where it is.
     if p and (p.till or p.deadline) <= now then
       forget(p)
       if not p.cooled then
@@ -200,6 +200,8 @@ function expireLost()
         thaw(e)
         rekeyLater(e)
       end
+    elseif not p and own[ids[i]] then
+      ended[#ended + 1] = ids[i]
     end
   end
   -- What is left of a call keeps it known, lest it be taken twice.
@@ -213,6 +215,8 @@ function expireLost()
     if till > now then
       local n = #ends
       ends[n + 1], ends[n + 2] = micros(till), name
+    else
+      ended[#ended + 1] = name
     end
   end
 end
