@@ -189,6 +189,20 @@ export class Lane {
     return next;
   }
 
+  /** Refuses all who wait, but for those at the head that a call which is not over may bring something. */
+  refuseRest(error: Error): void {
+    const rest: Waiter[] = [];
+    let place = 0;
+    for (let waiter = this.waiters.head; waiter !== undefined; waiter = this.waiters.next(waiter)) {
+      if (place++ >= this.asked) rest.push(waiter);
+    }
+    for (const waiter of rest) {
+      if (waiter.lane !== this) continue;
+      this.remove(waiter);
+      waiter.refused(error);
+    }
+  }
+
   refuseAll(error: Error): void {
     for (let waiter = this.waiters.head; waiter !== undefined; waiter = this.waiters.head) {
       this.remove(waiter);

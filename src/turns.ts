@@ -211,8 +211,9 @@ export class Turns {
   private hand(lane: Lane, grant: Grant, { cost, deadlineMs }: Asked): void {
     const waiter = lane.nextFor(cost);
     lane.pool.asked--;
-    // Or one came, while a remote store was asked, that will hold its permit for longer than these last.
-    if (waiter === undefined || (waiter.deadlineMs ?? 0) > Math.max(deadlineMs, this.deadlineMs)) {
+    // While a remote store was asked one may have come that will hold its permit for longer than these last, or the gateway may have failed.
+    const lasting = (waiter?.deadlineMs ?? 0) <= Math.max(deadlineMs, this.deadlineMs);
+    if (waiter === undefined || !lasting || lane.pool.circuit.isOpen) {
       this.giveBack(lane.queue, grant);
       this.fill(lane.pool);
       return;
@@ -268,6 +269,6 @@ export class Turns {
 
   private failed(lane: Lane, error: unknown): void {
     this.listener.storeFailed(error);
-    lane.refuseAll(StoreError.from(error));
+    lane.refuseRest(StoreError.from(error));
   }
 }

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { Demand, Reservation } from '../../src/store/store.ts';
 import type { VirtualClock } from '../../src/testing/virtual-clock.ts';
+import { BREAKER } from '../support/adapting.ts';
 import { type Client, Desk, LateStore, proxies } from '../support/at-admission.ts';
 
 const late = (clock: VirtualClock): LateStore =>
@@ -49,4 +51,40 @@ it('who is over as soon as it has its permit makes no more room than its own', a
   for (let i = 0; i < 4; i++) desk.come({ target: 'b.test', then: stay });
   await desk.clock.runUntilIdle(10_000);
   expect([desk.served.length, most, desk.pool.inUse, desk.pool.asked]).toEqual([7, 3, 0, 0]);
+});
+
+it('a store that fails while it is asked ahead refuses those it was asked for, and nobody whose permits are there', async () => {
+  let calls = 0;
+  class Failing extends LateStore {
+    override reserve(target: string, demand: Demand): Promise<Reservation> {
+      if (++calls === 4) throw new Error('out of order');
+      return super.reserve(target, demand);
+    }
+  }
+  const desk = new Desk({
+    policy: { limit: 5000 },
+    store: (clock) => new Failing(clock, () => new Promise((resolve) => void clock.setTimeout(resolve, 5))),
+  });
+  // One, twice 256, and then no more.
+  for (let i = 0; i < 1100; i++) desk.come();
+  await desk.clock.runUntilIdle(1000);
+  const refused = desk.clients.filter(({ error }) => error !== undefined);
+  expect([desk.served.length, refused.length, desk.failures.length]).toEqual([513, 587, 1]);
+  expect(desk.served).toEqual(Array.from({ length: 513 }, (_, i) => i));
+  expect([desk.busy, desk.pool.asked]).toEqual([513, 0]);
+});
+
+it('permits that come when the gateway has failed meanwhile go back, and those they were for wait until it is tried again', async () => {
+  const desk = new Desk({ policy: { limit: 50 }, store: late, breaker: BREAKER });
+  const failing = Array.from({ length: BREAKER.minCalls }, () => desk.pool.circuit.pass());
+  for (let i = 0; i < 6; i++)
+    desk.come({ then: () => desk.pool.circuit.done(desk.pool.circuit.pass(), 'ok', 'x.test') });
+  await desk.clock.advance(2);
+  for (const ticket of failing) desk.pool.circuit.done(ticket, 'unreachable', 'shop.test');
+  const { waitMs } = desk.pool.circuit;
+  expect(waitMs).toBeGreaterThan(500);
+  await desk.clock.advance(100);
+  expect([desk.served.length, desk.busy, desk.pool.inUse, desk.pool.asked]).toEqual([0, 0, 0, 0]);
+  await desk.clock.advance(waitMs + 300);
+  expect([desk.served.length, desk.busy]).toEqual([6, 6]);
 });

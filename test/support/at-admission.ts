@@ -2,6 +2,7 @@ import { Admission, type Lane, type TargetQueue, type Waiter } from '../../src/a
 import type { Clock, TimerHandle } from '../../src/clock.ts';
 import { Pool, type PoolRoute } from '../../src/gateway/pool.ts';
 import { type PoolOptions, resolvePools } from '../../src/gateway/pool-options.ts';
+import type { BreakerPolicy } from '../../src/limits/breaker-core.ts';
 import { MemoryStore } from '../../src/store/memory.ts';
 import type {
   Awaitable,
@@ -203,6 +204,8 @@ export interface DeskOptions {
   readonly deadlineMs?: number;
   /** The clock that the admission sees, when it is not quite the one of the test. */
   readonly seen?: (clock: VirtualClock) => Clock;
+  /** Of the pools' gateways. */
+  readonly breaker?: BreakerPolicy;
 }
 
 /** `count` static proxies: ways out that are all known. */
@@ -234,13 +237,16 @@ export class Desk {
     store,
     deadlineMs = 60_000,
     seen,
+    breaker,
   }: DeskOptions = {}) {
     this.clock = clock;
     this.policy = storePolicy(policy);
     this.store = store?.(clock) ?? new CountingStore(clock);
     let seed = 0;
     const random = (): number => ((seed = (seed + 0.618034) % 1), seed);
-    this.pools = new Map(resolvePools({ pools }).map((options) => [options.name, new Pool(options, clock, random)]));
+    this.pools = new Map(
+      resolvePools({ pools }).map((options) => [options.name, new Pool(options, clock, random, breaker)]),
+    );
     this.admission = new Admission(this.store, seen?.(clock) ?? clock, deadlineMs, {
       verdicts: (verdicts) => void this.verdicts.push(...verdicts),
       storeFailed: (error) => void this.failures.push(error),
