@@ -2,7 +2,8 @@ import type { Clock, TimerHandle } from './clock.ts';
 import { BudgetExceededError, CircuitOpenError } from './errors.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
 import type { TargetQueue } from './queues.ts';
-import type { Demand, Grant } from './store/store.ts';
+import { isTargets } from './store/answers.ts';
+import type { Demand, Grant, Reservation } from './store/store.ts';
 import { type ListedWaiter, WaiterList } from './waiters.ts';
 
 /** A known way out that frees up this soon is waited for, rather than minting another session. */
@@ -187,6 +188,16 @@ export class Lane {
     let next = waiters.head;
     while (next !== undefined && next.cost !== cost) next = waiters.next(next);
     return next;
+  }
+
+  /** The store had no more: what it says is in the way. Another way out may be there in `offerInMs`, whatever that is. */
+  heldUp({ retryInMs, limiting, probing, pollMs }: Reservation, offerInMs: number): void {
+    this.circuitBound = limiting === 'breaker';
+    this.probing = probing === true;
+    this.pollMs = pollMs;
+    this.targetBound = isTargets(limiting);
+    this.dueAt = this.clock.now() + Math.min(retryInMs, offerInMs);
+    this.settleBound = limiting === 'concurrency' || limiting === 'breaker' || retryInMs === Infinity;
   }
 
   /** Refuses all who wait, but for those at the head that a call which is not over may bring something. */

@@ -141,13 +141,20 @@ export class Turns {
 
   /** Gives back a permit that nobody used: its slot goes to the next in line. */
   giveBack(queue: TargetQueue, grant: Grant): void {
-    this.tell(
-      () => this.store.cancel(queue.key, [grant]),
-      () => {
-        this.askFor(queue, (lane) => lane.sharesWith(grant));
-        this.grew(grant.route.pool, queue.key);
-      },
-    );
+    const back = (): void => {
+      this.askFor(queue, (lane) => lane.sharesWith(grant));
+      this.grew(grant.route.pool, queue.key);
+    };
+    const failed = (error: unknown): void => this.listener.storeFailed(error);
+    let answer: Awaitable<void>;
+    try {
+      answer = this.store.cancel(queue.key, [grant]);
+    } catch (error) {
+      failed(error);
+      return;
+    }
+    if (isLater(answer)) answer.then(back, failed);
+    else back();
   }
 
   /** An empty lane holds nothing: not its timer, not its place with the pool. */
@@ -162,23 +169,10 @@ export class Turns {
     if (queue.needy.size === 0) queue.clearTimer(this.clock);
   }
 
-  /** Goes on at once when the store's answer is there, else when it comes. */
-  tell<T>(question: () => Awaitable<T>, done: (value: T) => void): void {
-    let answer: Awaitable<T>;
-    try {
-      answer = question();
-    } catch (error) {
-      this.listener.storeFailed(error);
-      return;
-    }
-    if (isLater(answer)) {
-      answer.then(done, (error) => this.listener.storeFailed(error));
-    } else done(answer as T);
-  }
-
   /** Hands the permits out. Returns whether to ask for more. */
-  private deliver(lane: Lane, { grants, retryInMs, limiting, probing, pollMs }: Reservation, asked: Asked): boolean {
+  private deliver(lane: Lane, reservation: Reservation, asked: Asked): boolean {
     const { pool, queue } = lane;
+    const { grants } = reservation;
     // Who is granted one may be over at once: what is still to be handed out is not room for others.
     pool.asked += grants.length;
     for (const grant of grants) {
@@ -191,17 +185,11 @@ export class Turns {
     // Whatever a session could not be made for, nobody waits for it.
     if (grants.length === asked.count) return true;
     if (failure !== undefined) lane.refuseAll(failure);
-    lane.circuitBound = limiting === 'breaker';
-    lane.probing = probing === true;
-    lane.pollMs = pollMs;
-    lane.targetBound = isTargets(limiting);
-    const grows = lane.pin === undefined && !isTargets(limiting) && pool.hasOthers;
+    const grows = lane.pin === undefined && !isTargets(reservation.limiting) && pool.hasOthers;
     lane.heldBack = grows && lane.isHeldBack;
     if (grows) this.growing.add(lane);
     else this.growing.delete(lane);
-    const waitMs = grows ? Math.min(retryInMs, Math.max(1, pool.offerInMs(lane.heldBack))) : retryInMs;
-    lane.dueAt = this.clock.now() + waitMs;
-    lane.settleBound = limiting === 'concurrency' || limiting === 'breaker' || retryInMs === Infinity;
+    lane.heldUp(reservation, grows ? Math.max(1, pool.offerInMs(lane.heldBack)) : Infinity);
     const { unjudged } = lane;
     lane.unjudged = [];
     for (const waiter of unjudged) if (waiter.lane === lane) lane.refuseIfLate(waiter);
