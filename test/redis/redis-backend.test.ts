@@ -12,6 +12,7 @@ import type {
   StepRoute,
 } from '../../src/store/shared/steps.ts';
 import { HEALTH } from '../support/adapting.ts';
+import { reserveStep, stepReport, stepRoute } from '../support/plain-steps.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 let server: RedisServer;
@@ -31,41 +32,14 @@ beforeEach(async () => {
 const POLICY: StepPolicy = { limit: 2, windowMs: 1000, spacingMs: 0, rates: [[100, 1000, 50]], health: HEALTH };
 const UNSEEN = { born: 0, steps: 0, agoMs: 0 };
 
-const route = (n: number, pool = 'p'): StepRoute => ({
-  id: `${pool}/${n}`,
-  pool,
-  egress: `10.0.0.${n}`,
-  weight: 1,
-  shared: true,
-  trial: false,
-  closed: false,
-});
+const route = (n: number, pool = 'p'): StepRoute => stepRoute(`${pool}/${n}`, `10.0.0.${n}`, { pool });
 
-const reserve = (id: string, count = 1, offers: StepRoute[] = [1, 2, 3].map((n) => route(n)), pool = 'p'): Step => ({
-  do: 'reserve',
-  id,
-  count,
-  cost: 1,
-  pool,
-  offers,
-  more: false,
-  patienceMs: 0,
-  horizonMs: 0,
-  deadlineMs: 1000,
-  random: [],
-});
+const reserve = (id: string, count = 1, offers: StepRoute[] = [1, 2, 3].map((n) => route(n)), pool = 'p'): Step =>
+  reserveStep(id, { count, offers, pool });
 
 const settle = (permits: string[], outcome: 'ok' | 'blocked', end = true): Step => ({
   do: 'settle',
-  reports: permits.map((permit) => ({
-    permit,
-    trial: false,
-    outcome,
-    graceMs: 0,
-    end,
-    random: [0, 0] as const,
-    keepMs: 5000,
-  })),
+  reports: permits.map((permit) => stepReport(permit, { outcome, end, keepMs: 5000 })),
 });
 
 const batch = (steps: Step[], more: Partial<Batch> = {}): Batch => ({

@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { RedisBackend } from '../../src/store/redis/redis-backend.ts';
 import type { ReserveAnswer, ReserveStep, Step, StepAnswer, StepPolicy } from '../../src/store/shared/steps.ts';
+import { reserveStep, stepReport, stepRoute } from '../support/plain-steps.ts';
 import { type RedisServer, startRedis } from '../support/redis-server.ts';
 
 let server: RedisServer;
@@ -23,40 +24,13 @@ beforeEach(async () => {
 const DEADLINE_MS = 500;
 const POLICY: StepPolicy = { limit: 3, windowMs: 1000, spacingMs: 0, rates: [] };
 
-const reserve = (id: string, count: number, more: Partial<ReserveStep> = {}): ReserveStep => ({
-  do: 'reserve',
-  id,
-  count,
-  cost: 1,
-  pool: 'p',
-  offers: [1, 2, 3].map((n) => ({
-    id: `p/${n}`,
-    pool: 'p',
-    egress: `10.0.0.${n}`,
-    weight: 1,
-    shared: true,
-    trial: false,
-    closed: false,
-  })),
-  more: false,
-  patienceMs: 0,
-  horizonMs: 0,
-  deadlineMs: DEADLINE_MS,
-  random: [],
-  ...more,
-});
+const offers = [1, 2, 3].map((n) => stepRoute(`p/${n}`, `10.0.0.${n}`, { pool: 'p' }));
+const reserve = (id: string, count: number, more: Partial<ReserveStep> = {}): ReserveStep =>
+  reserveStep(id, { count, pool: 'p', offers, deadlineMs: DEADLINE_MS, ...more });
 
 const settle = (permits: string[], end = true): Step => ({
   do: 'settle',
-  reports: permits.map((permit) => ({
-    permit,
-    trial: false,
-    outcome: 'ok',
-    graceMs: 0,
-    end,
-    random: [0, 0] as const,
-    keepMs: 5000,
-  })),
+  reports: permits.map((permit) => stepReport(permit, { end, keepMs: 5000 })),
 });
 
 async function take(...steps: Step[]): Promise<readonly StepAnswer[]> {

@@ -17,6 +17,7 @@ import { SqliteBackend } from '../../src/store/sqlite/sqlite-backend.ts';
 import type { Verdict } from '../../src/store/store.ts';
 import { type VirtualClock, virtualClock } from '../../src/testing/virtual-clock.ts';
 import { BREAKER, HEALTH } from '../support/adapting.ts';
+import { reserveStep, stepReport, stepRoute } from '../support/plain-steps.ts';
 
 const NOT_SEEN: Seen = { born: 0, steps: 0, agoMs: 0 };
 const POLICY: StepPolicy = { limit: 2, windowMs: 100, spacingMs: 0, rates: [] };
@@ -26,43 +27,10 @@ const backends: Record<string, (clock: VirtualClock) => Backend> = {
   sqlite: (clock) => new SqliteBackend(':memory:', 0, () => clock.now()),
 };
 
-const route = (n: number, options: Partial<StepRoute> = {}): StepRoute => ({
-  id: `r${n}`,
-  pool: 'pool',
-  egress: `e${n}`,
-  weight: 1,
-  shared: true,
-  trial: false,
-  closed: false,
-  ...options,
-});
+const route = (n: number, options: Partial<StepRoute> = {}): StepRoute => stepRoute(`r${n}`, `e${n}`, options);
 
 let calls = 0;
-const reserve = (options: Partial<ReserveStep> = {}): ReserveStep => ({
-  do: 'reserve',
-  id: `call${++calls}`,
-  count: 1,
-  cost: 1,
-  pool: 'pool',
-  offers: [],
-  more: false,
-  patienceMs: 0,
-  horizonMs: 0,
-  deadlineMs: 1000,
-  random: [],
-  ...options,
-});
-
-const report = (permit: string, options: Partial<StepReport> = {}): StepReport => ({
-  permit,
-  trial: false,
-  outcome: 'ok',
-  graceMs: 0,
-  end: true,
-  random: [0, 0],
-  keepMs: 60_000,
-  ...options,
-});
+const reserve = (options: Partial<ReserveStep> = {}): ReserveStep => reserveStep(`call${++calls}`, options);
 
 describe.each(Object.keys(backends))('steps over records: %s', (name) => {
   let clock: VirtualClock;
@@ -98,7 +66,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
       [1, 'e1', 0, 'r1', null, 4990, false],
     ]);
     expect([egress('e1')?.busy, inspect().active]).toEqual([2, 2]);
-    settle([report(`${step.id}.0`)]);
+    settle([stepReport(`${step.id}.0`)]);
     const [rest] = take([step]).answers as ReserveAnswer[];
     expect(rest.grants.map(([n]) => n)).toEqual([1]);
     expect([rest.limiting, rest.retryInMs! > 0, inspect().active]).toEqual(['budget', true, 1]);
@@ -112,7 +80,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     const none = ask({ count: 2, more: true });
     expect(none).toMatchObject({ taken: 0, wants: true, limiting: 'budget' });
     expect(none.grants.length).toBe(1);
-    settle([report(`call${calls}.0`)]);
+    settle([stepReport(`call${calls}.0`)]);
     // It could be booked ahead.
     const ahead = ask({ more: true, horizonMs: 500 });
     expect([ahead.grants.length, ahead.wants, ahead.limiting]).toEqual([0, true, undefined]);
@@ -147,7 +115,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     const policy = { ...POLICY, concurrency: 1 };
     ask({ offers: [route(1)] }, policy);
     const id = `call${calls}.0`;
-    settle([report(id, { end: false, keepMs: 300 })], policy);
+    settle([stepReport(id, { end: false, keepMs: 300 })], policy);
     expect(ask({}, policy)).toMatchObject({ grants: [], limiting: 'concurrency' });
     clock.advanceSync(250);
     take([{ do: 'renew', permits: [id, 'unknown'], keepMs: 300 }], policy);
@@ -174,7 +142,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     // Known ones are passed by.
     take([{ do: 'import', permits: [{ id: 'x.0', egress: 'e1', cost: 2, keepMs: 500 }] }]);
     expect(egress('e1')?.busy).toBe(2);
-    settle([report('x.0'), report('x.2')]);
+    settle([stepReport('x.0'), stepReport('x.2')]);
     expect(inspect().active).toBe(0);
     // Four slots cool, two there are: it is usable when three have cooled.
     expect(egress('e1')).toMatchObject({ busy: 0, cooling: 4, usableInMs: 100 });
@@ -187,7 +155,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     take([{ do: 'import', permits: [{ id: 'x.0', egress: 'e1', cost: 2, keepMs: 50 }] }]);
     clock.advanceSync(50);
     expect(egress('e1')).toMatchObject({ busy: 0, cooling: 2, usableInMs: 100 });
-    expect(settle([report('x.0', { outcome: 'rate-limited' })])).toEqual([]);
+    expect(settle([stepReport('x.0', { outcome: 'rate-limited' })])).toEqual([]);
   });
 
   it('takes over what an account spent elsewhere', () => {
@@ -232,7 +200,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
 
   it('goes on when the clock has stepped back', () => {
     ask({ count: 2, offers: [route(1)] });
-    settle([report(`call${calls}.0`), report(`call${calls}.1`)]);
+    settle([stepReport(`call${calls}.0`), stepReport(`call${calls}.1`)]);
     const behind = virtualClock();
     (backend as unknown as { clock: VirtualClock; now: () => number }).clock = behind;
     if (backend instanceof SqliteBackend) Object.assign(backend, { now: () => behind.now() });
@@ -247,7 +215,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     const busy = calls;
     // Twice as many slots: all of them are usable at once, but are found as something happens to them.
     settle(
-      Array.from({ length: 300 }, (_, i) => report(`call${busy}.${i}`)),
+      Array.from({ length: 300 }, (_, i) => stepReport(`call${busy}.${i}`)),
       { ...POLICY, limit: 1 },
     );
     clock.advanceSync(100);
@@ -257,7 +225,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     expect(new Set(keys).size).toBe(300);
     // Fewer slots: nobody gets more than there are.
     settle(
-      Array.from({ length: 600 }, (_, i) => report(`call${calls}.${i}`)),
+      Array.from({ length: 600 }, (_, i) => stepReport(`call${calls}.${i}`)),
       { ...POLICY, limit: 2 },
     );
     clock.advanceSync(100);
@@ -277,7 +245,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     const used = ask({ count: 300 });
     const keys = new Set(used.grants.map(([, key]) => key));
     expect([keys.size, held.grants.some(([, key]) => keys.has(key))]).toEqual([300, false]);
-    settle(Array.from({ length: 300 }, (_, i) => report(`call${calls}.${i}`)));
+    settle(Array.from({ length: 300 }, (_, i) => stepReport(`call${calls}.${i}`)));
     clock.advanceSync(100);
     const fewer = ask({ count: 600 }, { ...POLICY, limit: 1 });
     expect(fewer.grants.length).toBe(300);
@@ -289,13 +257,13 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
   it('keeps what it knows of the quota of an egress that no route leads to', () => {
     ask({ offers: [route(1)] });
     const quota = { spacingMs: 40, forMs: 1000, exhausted: false, account: false };
-    settle([report(`call${calls}.0`, { quota })]);
+    settle([stepReport(`call${calls}.0`, { quota })]);
     take([{ do: 'drop', routes: [{ id: 'r1', pool: 'pool', egress: 'e1' }] }]);
     clock.advanceSync(200);
     for (let i = 0; i < 4; i++) ask();
     const { grants } = ask({ count: 2, pin: route(1), horizonMs: 100 });
     expect(grants.map(([, , startInMs]) => startInMs)).toEqual([0, 40]);
-    settle([report(`call${calls}.0`), report(`call${calls}.1`)]);
+    settle([stepReport(`call${calls}.0`), stepReport(`call${calls}.1`)]);
     clock.advanceSync(1000);
     for (let i = 0; i < 4; i++) ask();
     expect(inspect().egresses).toEqual([]);
@@ -305,13 +273,13 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     const policy = { ...POLICY, limit: 100, health: { ...HEALTH, minSamples: 2 } };
     ask({ count: 3, offers: [route(1), route(2, { trial: true })] }, { ...policy, limit: 2 });
     const permits = [0, 1, 2].map((n) => `call${calls}.${n}`);
-    const blocked = (n: number) => report(permits[n], { outcome: 'blocked' });
+    const blocked = (n: number) => stepReport(permits[n], { outcome: 'blocked' });
     expect(settle([blocked(0), blocked(1)], policy)).toEqual([]);
-    settle([report(permits[2])], policy);
+    settle([stepReport(permits[2])], policy);
     clock.advanceSync(100);
     const { grants } = ask({ pin: route(1) }, policy);
     expect(grants.length).toBe(1);
-    expect(settle([report(`call${calls}.0`, { outcome: 'blocked' })], policy)).toMatchObject([{ kind: 'ejected' }]);
+    expect(settle([stepReport(`call${calls}.0`, { outcome: 'blocked' })], policy)).toMatchObject([{ kind: 'ejected' }]);
     expect(ask({ pin: route(1) }, policy)).toMatchObject({ grants: [], limiting: 'health' });
   });
 
@@ -320,10 +288,10 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     const fillers = Array.from({ length: 20 }, (_, i) => route(50 + i, { pool: 'other' }));
     ask({ offers: [route(2)] }, one);
     ask({ count: 20, pool: 'other', offers: fillers }, one);
-    settle([report(`call${calls - 1}.0`)], one);
+    settle([stepReport(`call${calls - 1}.0`)], one);
     clock.advanceSync(10);
     ask({ offers: [route(1)] }, one);
-    settle([report(`call${calls}.0`)], one);
+    settle([stepReport(`call${calls}.0`)], one);
     take([{ do: 'drop', routes: [{ id: 'r1', pool: 'pool', egress: 'e1' }] }], one);
     clock.advanceSync(140);
     const both = ask({ count: 2, offers: [route(3, { egress: 'e1' })] }, one);
@@ -335,10 +303,10 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
 
   it('takes the longest idle one for several slots, too', () => {
     ask({ count: 2, offers: [route(2)] });
-    settle([0, 1].map((n) => report(`call${calls}.${n}`)));
+    settle([0, 1].map((n) => stepReport(`call${calls}.${n}`)));
     clock.advanceSync(10);
     ask({ offers: [route(1)] });
-    settle([report(`call${calls}.0`)]);
+    settle([stepReport(`call${calls}.0`)]);
     clock.advanceSync(300);
     expect(ask({ cost: 2 }).grants.map(([, key]) => key)).toEqual(['e2']);
   });
@@ -349,7 +317,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     const permits = [`call${calls}.0`, `call${calls}.1`];
     ask({ pin: route(1) }, policy);
     const verdicts = settle(
-      [permits[0], `call${calls}.0`].map((id) => report(id, { outcome: 'blocked' })),
+      [permits[0], `call${calls}.0`].map((id) => stepReport(id, { outcome: 'blocked' })),
       policy,
     );
     expect(verdicts).toMatchObject([{ kind: 'ejected', egress: 'e1' }]);
@@ -371,7 +339,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     ask({ count: 2, offers: [route(1), route(2)] }, { ...policy, limit: 1 });
     const [early] = [`call${calls}.0`];
     ask({ count: 2, pin: route(1) }, policy);
-    const bad = [0, 1].map((n) => report(`call${calls}.${n}`, { outcome: 'blocked' }));
+    const bad = [0, 1].map((n) => stepReport(`call${calls}.${n}`, { outcome: 'blocked' }));
     const [ejected] = settle(bad, policy);
     expect(ejected).toMatchObject({ kind: 'ejected', egress: 'e1' });
     clock.advanceSync((ejected as { forMs: number }).forMs - 1000);
@@ -381,7 +349,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
     clock.advanceSync(1000);
     expect(take([{ ...bind, permit: 'x.0' }], policy).answers).toMatchObject([{ ok: true }]);
     expect(ask({ pin: route(1) }, policy)).toMatchObject({ grants: [], limiting: 'health' });
-    expect(settle([report('x.0')], policy)).toMatchObject([{ kind: 'returned', egress: 'e1' }]);
+    expect(settle([stepReport('x.0')], policy)).toMatchObject([{ kind: 'returned', egress: 'e1' }]);
   });
 
   it('waits longer after each blind dial in a row that came to nothing', () => {
@@ -414,7 +382,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
       expect(grants.length).toBe(2);
       verdicts.push(
         ...settle(
-          [0, 1].map((n) => report(`call${calls}.${n}`, { outcome: 'blocked' })),
+          [0, 1].map((n) => stepReport(`call${calls}.${n}`, { outcome: 'blocked' })),
           policy,
         ),
       );
@@ -425,11 +393,11 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
   it('tells apart the probes of a circuit that opened since', () => {
     const policy = { ...POLICY, limit: 100, breaker: { ...BREAKER, minCalls: 1, halfOpenCalls: 1 } };
     take([{ do: 'import', permits: [{ id: 'x.0', egress: 'e1', cost: 1, keepMs: 5000 }] }], policy);
-    expect(settle([report('x.0', { outcome: 'target-error' })], policy)).toMatchObject([
+    expect(settle([stepReport('x.0', { outcome: 'target-error' })], policy)).toMatchObject([
       { kind: 'circuit', open: true },
     ]);
     take([{ do: 'import', permits: [{ id: 'x.1', egress: 'e1', cost: 1, keepMs: 5000 }] }], policy);
-    expect(settle([report('x.1', { outcome: 'ok' })], policy)).toEqual([]);
+    expect(settle([stepReport('x.1', { outcome: 'ok' })], policy)).toEqual([]);
     expect(inspect(policy).circuit).toBe('open');
     clock.advanceSync(1000);
     expect(ask({ count: 2, offers: [route(1)] }, policy)).toMatchObject({
@@ -437,7 +405,7 @@ describe.each(Object.keys(backends))('steps over records: %s', (name) => {
       limiting: 'breaker',
       probing: true,
     });
-    expect(settle([report(`call${calls}.0`)], policy)).toMatchObject([{ kind: 'circuit', open: false }]);
+    expect(settle([stepReport(`call${calls}.0`)], policy)).toMatchObject([{ kind: 'circuit', open: false }]);
   });
 
   it('forgets a target that nobody has used for long, and only then', () => {

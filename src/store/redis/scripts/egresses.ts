@@ -14,7 +14,7 @@ local cache = {} -- by key: the egress, or false for none
 local dirty = {} -- egresses to be written
 local gone = {} -- keys to be forgotten
 local stale = {} -- egresses whose places in the lanes are to be worked out anew
-local hotRaw, hotMoves = {}, {} -- records by key, to be written as they are; by pool: places in the lane and keys, in turn
+local hotRaw, newPlaces = {}, {} -- records by key, to be written as they are; by pool: places in its lane and keys, in turn
 
 -- An egress in memory has 16 fields: with one more its table is twice as large, and memory is what most time goes to.
 --   packed, raw: so many of the n stamps are still packed, at the end of raw; tail: the others, in a list

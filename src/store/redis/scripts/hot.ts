@@ -4,16 +4,6 @@
  * all that is asked of Redis. What is not usual is left to the general way, which finds their records in hotRaw.
  */
 export const HOT: string = `
-local function hotMove(pool, place, key)
-  local moves = hotMoves[pool]
-  if not moves then
-    moves = {}
-    hotMoves[pool] = moves
-  end
-  local n = #moves
-  moves[n + 1], moves[n + 2] = place, key
-end
-
 -- The stamps that are still cooling: how many, and where they begin.
 local function cooling(raw, n)
   local size = #raw + 1
@@ -102,7 +92,7 @@ local function hotReserve(pool, most, grants, names, digits, units, deadline, la
     local m = #ends
     ends[m + 1], ends[m + 2] = micros(deadline), names[1]
   end
-  hotMoves[pool] = moves
+  newPlaces[pool] = moves
   for k = 1, nRates do
     local at = rateAt[k]
     tats[at], spentAts[at] = arrived[k], max(spentAts[at], now)
@@ -141,7 +131,7 @@ local function hotSettle(id, byCall, cost, ticket, key, raw, verdicts)
   if K then done(ticket, 'ok', 0) end
   if P.adaptConcurrency then grow(nil, verdicts) end
   hotRaw[key] = pack(ENCODED, 1, busy, weight, n, outcomes, ejection, spaced, cooldown, rest)
-  if moved then hotMove(pool, floor(at * 1000), key) end
+  if moved then move(pool, floor(at * 1000), key) end
   if now + window > quietAt then quietAt = now + window end
   permits[id] = false
   over[#over + 1] = id

@@ -22,7 +22,7 @@ function reserve(step)
   -- What has come down below what one request takes is spent on it whole.
   local cost = min(units, most)
   sweeps = sweeps + (taken % 4 == 0 and 2 or 0)
-  if next(hotMoves) then syncLanes() else rekeyStale() end
+  if next(newPlaces) then syncLanes() else rekeyStale() end
 
   local allowed, limiting, retryIn, probing = count, nil, huge, nil
   local room = concurrency() - active

@@ -3,6 +3,7 @@ import { EGRESSES } from './egresses.ts';
 import { EJECTION } from './ejection.ts';
 import { END } from './end.ts';
 import { GATE } from './gate.ts';
+import { HEADS } from './heads.ts';
 import { HOT } from './hot.ts';
 import { LANES } from './lanes.ts';
 import { BIND, IMPORT, INSPECT } from './others.ts';
@@ -19,6 +20,7 @@ export const STEP_SCRIPT: string = [
   EGRESSES,
   EJECTION,
   LANES,
+  HEADS,
   GATE,
   PERMITS,
   HOT,
