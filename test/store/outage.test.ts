@@ -384,6 +384,19 @@ describe('a state that is lost', () => {
     await close();
   });
 
+  it('is told of permits whose answer came in the moment before', async () => {
+    const at = world();
+    const { close, reserve, settle, store } = worker(at);
+    await settle(...(await reserve(1)).grants);
+    const before = reserve(3);
+    at.backend.replace(localBackend({ clock: at.clock }));
+    expect((await reserve(1)).grants).toHaveLength(0);
+    expect((await before).grants).toHaveLength(3);
+    await at.clock.advance(0);
+    expect((await store.inspect(TARGET)).targets[0].active).toBe(3);
+    await close();
+  });
+
   it('that was set back to what it was before rests for one window, however much of it is gone', async () => {
     const at = world();
     const { close, reserve, settle, store } = worker(at);

@@ -130,8 +130,10 @@ export class Guard implements Taker {
       `the shared state of ${link.target} was lost or set back: it rests for ${link.windowMs} ms`,
     );
     for (const listener of this.listeners) listener.lost(lost);
-    // Its memory of what is in flight is gone with the rest.
-    if (link.permits.size > 0) this.later(link, [inFlight(link, this.clock.now())]);
+    // Its memory of what is in flight is gone with the rest. An answer that came just before this one is yet to become permits.
+    void Promise.resolve().then(() => {
+      if (link.permits.size > 0) this.later(link, [inFlight(link, this.clock.now())]);
+    });
     return answer.answers;
   }
 
