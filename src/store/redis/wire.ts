@@ -8,11 +8,20 @@ const texts = new WeakMap<StepPolicy, string>();
 export function batchText(target: string, policy: StepPolicy, seen: Seen, steps: readonly Step[]): string {
   let text = texts.get(policy);
   if (text === undefined) {
-    text = JSON.stringify(policy);
+    text = JSON.stringify(policyTold(policy));
     texts.set(policy, text);
   }
   const told = JSON.stringify(steps.map((step) => shortStep(step, policy)));
   return `{"target":${JSON.stringify(target)},"policy":${text},"seen":${JSON.stringify(seen)},"steps":${told}}`;
+}
+
+/** With the health policy once more as one string: when it changes, all that is out is due at another time. */
+function policyTold(policy: StepPolicy): unknown {
+  const { health } = policy;
+  if (health === undefined) return policy;
+  const { baseMs, maxMs, healthyMs, probeTimeoutMs, maxEjectedShare, minSamples, threshold } = health;
+  const all = [baseMs, maxMs, healthyMs, probeTimeoutMs, maxEjectedShare, minSamples, threshold].join(' ');
+  return { ...policy, health: { ...health, all } };
 }
 
 function shortStep(step: Step, { breaker }: StepPolicy): unknown {

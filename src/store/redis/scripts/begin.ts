@@ -6,8 +6,8 @@
  */
 export const BEGIN: string = String.raw`
 -- KEYS[1] gate       string  the target as a whole: rests, rates, circuit, what adapts (msgpack)
--- KEYS[2] egresses   hash    egress key -> its slots, health, and the routes that lead to it (packed, see egresses.ts)
--- KEYS[3] permits    hash    permit id -> what it holds (packed, see permits.ts)
+-- KEYS[2] egresses   hash    egress key -> its slots, health, and the routes that lead to it (packed, see constants.ts)
+-- KEYS[3] permits    hash    permit id -> what it holds (packed, see constants.ts)
 -- KEYS[4] until      zset    permit id by the time it ends by itself, in whole microseconds; or for many at once their call and its count
 -- KEYS[5] out        set     egresses that are out for bad health
 -- ARGV[1] the time in milliseconds; '' for the server's own, as always but in tests
@@ -21,9 +21,6 @@ local floor, ceil, huge = math.floor, math.ceil, math.huge
 local format, sub, byte, concat = string.format, string.sub, string.byte, table.concat
 local pack, unpacked = struct.pack, struct.unpack
 local text = cjson.encode
-local NEVER = -1e15 -- before all times; arithmetic with it stays finite
-local MANY = 512 -- egresses that are looked at in one step at most
-local CHUNK = 1000 -- arguments of one call: Lua's stack has room for 8000
 local GATE, EGRESSES, PERMITS, UNTIL, OUT = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local LANE = sub(GATE, 1, -5) .. 'lane:' -- the first key ends in 'gate'
 
@@ -131,7 +128,6 @@ local function gateRecord(account)
     refused, budget, places, circuit, account, pools)
 end
 
-return (function()
 -- Permits that nobody has settled until their deadline.
 local lost = redis.pcall('ZRANGEBYSCORE', UNTIL, '-inf', format('%d', ceil(now * 1000)), 'LIMIT', 0, CHUNK)
 if lost.err then return redis.error_reply('WRONGTYPE ' .. UNTIL) end

@@ -3,18 +3,7 @@
  * written once; the stamps of cooling slots, of which there may be thousands, stay packed as long as they are in order.
  */
 export const EGRESSES: string = `
--- A record: kind (1 when one route and nothing else comes next), busy, weight (IPs it stands for; 0: no budget of its own),
--- number of stamps, outcomes, ejection (u32 each), spaced, cooldown (f64 each). Then, but for kind 1: probe, quota spacing,
--- quota until, number of routes. Then of each route: flags, weight, end, pool, id, session. At last the stamps since when
--- slots cool, rising (f64 each). What is between head and stamps mostly stays as it is, and is not packed anew.
-local HEAD, MIDDLE, ROUTE = '<BIIIIIdd', 38, 'BIdHc0Hc0Hc0'
-local SIMPLE, TO_POOL, EXTRAS, ENCODED = HEAD .. ROUTE, HEAD .. 'BIdHc0', '<Hc0ddI', HEAD .. 'c0'
-local TRIAL, WITH_SESSION, PLAIN = 1, 2, 4 -- flags of a route; the last: its names are JSON as they are
-local cache = {} -- by key: the egress, or false for none
-local dirty = {} -- egresses to be written
-local gone = {} -- keys to be forgotten
 local stale = {} -- egresses whose places in the lanes are to be worked out anew
-local hotRaw, newPlaces = {}, {} -- records by key, to be written as they are; by pool: places in its lane and keys, in turn
 
 -- An egress in memory has 16 fields: with one more its table is twice as large, and memory is what most time goes to.
 --   packed, raw: so many of the n stamps are still packed, at the end of raw; tail: the others, in a list
@@ -59,7 +48,7 @@ local function decoded(key, raw)
     probe, quotaSpacing, quotaUntil, routes, to = unpacked(EXTRAS, raw, MIDDLE)
     e.extras = { probe = probe, quotaSpacing = quotaSpacing, quotaUntil = quotaUntil }
     for _ = 1, routes do
-      at, w, endsAt, pool, id, session, to = unpacked('<' .. ROUTE, raw, to)
+      at, w, endsAt, pool, id, session, to = unpacked(ROUTE, raw, to)
       addRoute(e, at, w, endsAt, pool, id, session)
     end
     e.same = to
@@ -242,7 +231,7 @@ local function middle(e)
     local session = route.session or ''
     routes = routes + 1
     local flags = (route.trial and TRIAL or 0) + (route.session and WITH_SESSION or 0) + (routePlain(route) and PLAIN or 0)
-    all = all .. pack('<' .. ROUTE, flags, route.weight, route.endsAt, #pool, pool, #route.id, route.id, #session, session)
+    all = all .. pack(ROUTE, flags, route.weight, route.endsAt, #pool, pool, #route.id, route.id, #session, session)
   end
   local extras = e.extras
   if routes == 1 and extras.probe == '' and extras.quotaUntil == NEVER then return 1, all end

@@ -1,8 +1,6 @@
 /** Which egresses are out for bad health: the arithmetic of health/ejection.ts and health/window.ts, word by word. */
 export const EJECTION: string = `
 -- A word of ejection: phase (0 in, 1 out, 2 probing) in the bits from 29 on, count (6 bits), time in 32nds of baseMs (23 bits).
-local OUTSIDE = 536870912 -- a word from there on is that of an egress that is out
-local syncLanes, outTouched
 local TIME_BITS, COUNTS = 8388608, 64
 
 local function ticksSince(word)

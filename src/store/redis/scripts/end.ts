@@ -1,3 +1,5 @@
+import { WRITE } from './write.ts';
+
 /** The steps in turn, and what they have changed written down. */
 export const END: string = `
 -- All permits that the steps are about are read at once.
@@ -6,16 +8,9 @@ for i = 1, #steps do
   local step = steps[i]
   local kind = step['do']
   if kind == 'reserve' then
-    local names, digits, prefix = {}, {}, step.id .. '.'
-    for k = 1, step.count do
-      local digit = format('%d', k - 1)
-      names[k], digits[k] = prefix .. digit, digit
-    end
-    step.names, step.digits = names, digits
-    step.name = step.id .. '+' .. format('%d', step.count) -- by which until has a call of several
-    if (#names == 1 or call('ZSCORE', UNTIL, step.name)) and areThere(names) then
+    if nameAll(step) then
       step.known = true
-      for k = 1, #names do ids[#ids + 1] = names[k] end
+      for k = 1, #step.names do ids[#ids + 1] = step.names[k] end
     end
   elseif kind == 'settle' then
     for k = 1, #step.reports do
@@ -110,55 +105,17 @@ for i = 1, #dirty do
     puts[n + 1], puts[n + 2] = e.key, encoded(e)
   end
 end
-for key, raw in pairs(hotRaw) do
-  local n = #puts
-  puts[n + 1], puts[n + 2] = key, raw
-end
-if #puts > 0 then bulk('HSET', EGRESSES, puts) end
 if #gone > 0 then
   local really = {}
   for i = 1, #gone do
     if not cache[gone[i]] then really[#really + 1] = gone[i] end
   end
-  bulk('HDEL', EGRESSES, really)
+  gone = really
 end
-writePermits()
-
--- Every key lives for as long as anything of the target matters, and a minute; that is put off in large steps.
-local matters = max(quietAt, max(restUntil, quotaUntil))
-for i = 1, #tats do matters = max(matters, tats[i]) end
-if circuit and K then matters = max(matters, max(circuit.since, max(failedAt, circuit['until'])) + max(K.windowMs, K.maxOpenMs)) end
-if budget then matters = max(matters, max(budget.cutAt, budget.cleanSince) + 10 * window) end
-if places then matters = max(matters, max(places.cutAt, places.cleanSince) + 10 * window) end
-matters = max(matters, now + window) + 60000
-local renewed = expireAt < matters
-if renewed then expireAt = matters + (matters - now) end
-local left = format('%d', ceil(expireAt - now))
-local function lasts(key) return call('PEXPIRE', key, left) end
-if renewed or (active > 0 and permitsBefore <= #over) then -- the keys are new, or new again
-  lasts(PERMITS)
-  lasts(UNTIL)
-end
-if renewed or egressesBefore == 0 then lasts(EGRESSES) end
-if renewed or outTouched then lasts(OUT) end
-if renewed then
-  local kept = {}
-  for i = 1, #pools do
-    if lasts(LANE .. pools[i]) == 1 then kept[#kept + 1] = pools[i] end
-  end
-  pools = kept
-elseif joined then
-  for pool in pairs(joined) do lasts(LANE .. pool) end
-end
-
+if blanks then granted, ends = present(granted), present(ends) end
 local kept = account and pack('<IIIddd', account.busy, 1, account.n, account.spaced, account.before,
   account.limit ~= huge and account.limit or 0) or nil
 if kept then kept = ring(account, kept) end
-local gate = gateRecord(kept)
-if renewed then call('SET', GATE, gate, 'PX', left) else call('SET', GATE, gate, 'KEEPTTL') end
-table.insert(answers, 1, '{"born":' .. num(born) .. ',"steps":' .. taken .. ',"setBack":' .. tostring(setBack) .. ',"answers":[')
-answers[#answers + 1] = ']}'
-return concat(answers)
-end)()
+${WRITE}end)(lost, known, permitsBefore, egressesBefore)
 end)()
 `;

@@ -8,23 +8,8 @@ if account then
   }
 end
 
--- What adapts: limit (with its fraction), cutAt, cleanSince, peak.
-local function aimdLimit(state, policy)
-  return min(policy.ceiling, max(policy.floor, floor(state.limit + 1e-9)))
-end
-
-local aimdOk, aimdCut
+local aimdCut
 if known then
-function aimdOk(state, policy, used)
-  if used > state.peak then state.peak = used end
-  if now - state.cleanSince < policy.windowMs then return false end
-  local tried = state.peak * 2 >= aimdLimit(state, policy)
-  state.cleanSince, state.peak = now, 0
-  if not tried or state.limit >= policy.ceiling then return false end
-  state.limit = min(policy.ceiling, max(policy.floor, state.limit) + policy.increase)
-  return true
-end
-
 function aimdCut(state, policy, sentAt)
   state.cleanSince, state.peak = now, 0
   if sentAt <= state.cutAt or now - state.cutAt < policy.windowMs then return false end
@@ -41,12 +26,6 @@ local function gateLimit()
   return aimdLimit(budget, P.adaptBudget)
 end
 
-local function concurrency()
-  local most = P.concurrency or huge
-  if not P.adaptConcurrency then return most end
-  return min(places and aimdLimit(places, P.adaptConcurrency) or P.adaptConcurrency.start, most)
-end
-
 -- The earliest time for a request over any egress.
 local function gateOpenAt()
   if quotaUntil > now then return max(restUntil, min(quotaNextAt, quotaUntil)) end
@@ -58,7 +37,7 @@ if does.reserve then
 -- The policy may be another than before, and the limit may have adapted. Returns the limit.
 function follow()
   local most = gateLimit()
-  local health = H and concat({ H.baseMs, H.maxMs, H.healthyMs, H.probeTimeoutMs, H.maxEjectedShare, H.minSamples, H.threshold }, ' ')
+  local health = H and H.all
   local other = false
   if healthPolicy ~= health then
     healthPolicy = health
@@ -83,8 +62,6 @@ function follow()
 end
 end
 
--- The circuit. Phases: 0 closed, 1 open, 2 half-open.
-local K = P.breaker
 local circuitRoom, circuitWait, circuitPass, done
 if K then
   function circuitRoom()
@@ -122,19 +99,6 @@ if K then
   end
 
   if known then
-  local function advance()
-    local tick = floor(now * 10 / K.windowMs)
-    if tick <= circuit.tick then return end
-    local buckets = circuit.buckets
-    for passed = tick - circuit.tick > 10 and tick - 9 or circuit.tick + 1, tick do
-      local at = 2 * (passed % 10) + 1
-      circuit.calls = circuit.calls - buckets[at]
-      circuit.failures = circuit.failures - buckets[at + 1]
-      buckets[at], buckets[at + 1] = 0, 0
-    end
-    circuit.tick = tick
-  end
-
   local function trip(jitter)
     if circuit.phase == 0 and now - circuit.since > K.windowMs then circuit.trips = 0 end
     local openMs = min(K.maxOpenMs, K.openMs * 2 ^ circuit.trips)
@@ -148,12 +112,7 @@ if K then
 
   -- Counts how a request ended. Returns whether the circuit opened or closed by it.
   function done(ticket, outcome, jitter)
-    if not circuit then
-      circuit = {
-        phase = 0, epoch = 0, since = NEVER, ['until'] = 0, trips = 0, probes = 0, calls = 0, failures = 0, streak = 0,
-        tick = NEVER, buckets = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
-      }
-    end
+    makeCircuit()
     local failed = FAILED[outcome]
     if failed then failedAt = now end
     if ticket ~= circuit.epoch or circuit.phase == 1 then return false end
@@ -162,13 +121,7 @@ if K then
       return false
     end
     local closed = circuit.phase == 0
-    if closed then
-      advance()
-      local at = 2 * (circuit.tick % 10) + 1
-      circuit.buckets[at] = circuit.buckets[at] + 1
-      if failed then circuit.buckets[at + 1] = circuit.buckets[at + 1] + 1 end
-      circuit.streak = failed and circuit.streak + 1 or 0
-    end
+    if closed then countCalls(1, failed) end
     circuit.calls = circuit.calls + 1
     if failed then circuit.failures = circuit.failures + 1 end
     local of = closed and circuit.calls or K.halfOpenCalls
@@ -186,5 +139,60 @@ if K then
     return true
   end
   end
+end
+`;
+
+/** Of what one target allows as a whole, what the usual needs, too. */
+export const COUNTS: string = `
+-- The circuit. Phases: 0 closed, 1 open, 2 half-open.
+local K = P.breaker
+-- What adapts: limit (with its fraction), cutAt, cleanSince, peak.
+local function aimdLimit(state, policy)
+  return min(policy.ceiling, max(policy.floor, floor(state.limit + 1e-9)))
+end
+
+local function concurrency()
+  local most = P.concurrency or huge
+  if not P.adaptConcurrency then return most end
+  return min(places and aimdLimit(places, P.adaptConcurrency) or P.adaptConcurrency.start, most)
+end
+
+local aimdOk, makeCircuit, countCalls
+if does.settle or known then
+function aimdOk(state, policy, used)
+  if used > state.peak then state.peak = used end
+  if now - state.cleanSince < policy.windowMs then return false end
+  local tried = state.peak * 2 >= aimdLimit(state, policy)
+  state.cleanSince, state.peak = now, 0
+  if not tried or state.limit >= policy.ceiling then return false end
+  state.limit = min(policy.ceiling, max(policy.floor, state.limit) + policy.increase)
+  return true
+end
+
+function makeCircuit()
+  if circuit then return end
+  circuit = {
+    phase = 0, epoch = 0, since = NEVER, ['until'] = 0, trips = 0, probes = 0, calls = 0, failures = 0, streak = 0,
+    tick = NEVER, buckets = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+  }
+end
+
+-- Calls that ended while the circuit was closed, in their tenth of the window.
+function countCalls(count, failed)
+  local tick, buckets = floor(now * 10 / K.windowMs), circuit.buckets
+  if tick > circuit.tick then
+    for over = tick - circuit.tick > 10 and tick - 9 or circuit.tick + 1, tick do
+      local at = 2 * (over % 10) + 1
+      circuit.calls = circuit.calls - buckets[at]
+      circuit.failures = circuit.failures - buckets[at + 1]
+      buckets[at], buckets[at + 1] = 0, 0
+    end
+    circuit.tick = tick
+  end
+  local at = 2 * (circuit.tick % 10) + 1
+  buckets[at] = buckets[at] + count
+  if failed then buckets[at + 1] = buckets[at + 1] + count end
+  circuit.streak = failed and circuit.streak + count or 0
+end
 end
 `;

@@ -1,21 +1,5 @@
-/** What a reserve answers. */
+/** What a reserve answers out of the usual. */
 export const GRANTS: string = `
-local endsIn, endsText = huge, 'null' -- of the latest route: those that were offered together end together
-
--- A grant as JSON, in one piece: what a string costs is its making.
-local function grantText(digit, key, inMs, id, session, endsAt, trial, plain)
-  if endsAt ~= endsIn then endsIn, endsText = endsAt, endsAt ~= huge and num(endsAt - now) or 'null' end
-  local last = trial and ',true]' or ',false]'
-  local starts = inMs == 0 and '0' or num(inMs)
-  if plain and session then
-    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '","' .. session .. '",' .. endsText .. last
-  elseif plain then
-    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '",null,' .. endsText .. last
-  end
-  return digit .. ',' .. text(key) .. ',' .. starts .. ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' ..
-    endsText .. last
-end
-
 local function grantOver(digit, route, inMs)
   return grantText(digit, route.e.key, inMs, route.id, route.session, route.endsAt, route.trial, route.plain)
 end
@@ -32,7 +16,7 @@ local function again(step)
     if p and not p.cooled and p.route ~= '' then
       local e = egressFor(p.egress, 1)
       local route, pin = e.routes[p.pool], step.pin
-      local digit, inMs = '[' .. step.digits[i], max(0, p.start - now)
+      local digit, inMs = '[' .. format('%d', i - 1), max(0, p.start - now)
       if route and route.id == p.route then
         grants[#grants + 1] = grantOver(digit, route, inMs)
       elseif pin then

@@ -1,3 +1,5 @@
+import { listed } from './constants.ts';
+
 /**
  * The usual cases of reserve and settle, straight from record to record: an egress that one pool leads to and nothing is
  * wrong with. They decide what the general way decides, without a table for each egress and route: those cost more than
@@ -21,24 +23,73 @@ local function kept(raw, all, n, from)
 end
 `;
 
+/** In the body of a function with a step, and the units it costs. */
+export const SPENDING: string = `
+  -- Of each rate that counts: its place, what it may be ahead, what one permit spends of it, and a hair of its window.
+  local applies, rates = step.applies, P.rates
+  local nRates, rateAt, ahead, spent, hair = 0, {}, {}, {}, {}
+  for i = 1, #rates do
+    if not tats[i] then tats[i], spentAts[i], refunds[i] = NEVER, NEVER, 0 end
+    if not applies or applies[i] ~= false then
+      local rate = rates[i]
+      local each = rate[2] / (rate[1] - rate[3] + 1)
+      nRates = nRates + 1
+      rateAt[nRates], ahead[nRates], spent[nRates], hair[nRates] = i, (rate[3] - units) * each, units * each, 1e-9 * rate[2]
+    end
+  end
+`;
+
 export const HOT_RESERVE: string = `
+local endsIn, endsText = huge, 'null' -- of the latest route: those that were offered together end together
+
+-- A grant as JSON, in one piece: what a string costs is its making.
+local function grantText(digit, key, inMs, id, session, endsAt, trial, plain)
+  if endsAt ~= endsIn then endsIn, endsText = endsAt, endsAt ~= huge and num(endsAt - now) or 'null' end
+  local last = trial and ',true]' or ',false]'
+  local starts = inMs == 0 and '0' or num(inMs)
+  if plain and session then
+    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '","' .. session .. '",' .. endsText .. last
+  elseif plain then
+    return digit .. ',"' .. key .. '",' .. starts .. ',"' .. id .. '",null,' .. endsText .. last
+  end
+  return digit .. ',' .. text(key) .. ',' .. starts .. ',' .. text(id) .. ',' .. (session and text(session) or 'null') .. ',' ..
+    endsText .. last
+end
+
 -- The head of the lane: egresses that have been usable for a while, one permit each, as many as are wanted. Returns how many
--- there were.
-local function hotReserve(pool, most, grants, names, digits, units, deadline, layout, nRates, rateAt, ahead, spent, hair, marks)
+-- there were; what is to be kept of each is in records. Lua takes its time for everything, so what can be is done before the loop.
+function hotReserve(step, most, grants, records, deadline, nRates, rateAt, ahead, spent, hair)
   -- What has moved in this batch must be where it belongs.
   if #movedRoutes > 0 then syncLanes() end
-  local nowKey = floor(now * 1000)
-  local keys = call('ZRANGEBYSCORE', LANE .. pool, '-inf', '(' .. format('%d', nowKey), 'LIMIT', 0, min(most, CHUNK))
-  if #keys == 0 then return 0 end
+  local now, window, pack, unpacked, byte, PLACE = now, window, pack, unpacked, byte, '%d'
+  local pool, names = step.pool, step.names
+  local score = format(PLACE, floor(now * 1000))
+  local keys = call('ZRANGEBYSCORE', LANE .. pool, '-inf', '(' .. score, 'LIMIT', 0, min(most, CHUNK))
+  local taken = #keys
+  if taken == 0 then return 0 end
+
+  -- Rates: mostly there is room for all, with more to spare than sums can be off by.
+  local roomy, arrived, refund, marks = true, {}, {}, {}
+  for i = 1, #P.rates do marks[i] = NEVER end
+  for k = 1, nRates do
+    local tat = tats[rateAt[k]]
+    if tat - ahead[k] - now > hair[k] then return 0 end
+    if tat < now then tat = now end
+    if tat + taken * spent[k] - ahead[k] - now > -1 then roomy = false end
+    arrived[k], refund[k] = tat, refunds[rateAt[k]]
+  end
+  local layout, few = PARTS .. string.rep('d', #marks), #marks <= 2
+
   local raws = call('HMGET', EGRESSES, unpack(keys))
-  local terms, byCall = pack(TERMS, units, now, deadline, 0), #names > 1 and BY_CALL or 0
-  local ticket = circuit and K and circuit.epoch or 0
-  local poolLength, budgeted = #pool, limit ~= huge
   -- Nothing that a batch has seen before: then there is nothing to look up.
   local fresh = not next(cache) and not next(hotRaw)
-  local moves, g, arrived, refund = {}, #granted, {}, {}
-  for k = 1, nRates do arrived[k], refund[k] = tats[rateAt[k]], refunds[rateAt[k]] end
-  local taken = #keys
+  local most = limit
+  local budgeted, ticket = most ~= huge, circuit and K and circuit.epoch or 0
+  local terms, byCall = pack(TERMS, step.cost, now, deadline, 0, #pool, pool), #names > 1 and BY_CALL or 0
+  local held, hold -- the latest flags, and what they come to
+  local leads = taken > 16 and ${listed((i) => (i === 0 ? `'[0,"'` : `',[${i},"'`))} or {}
+  local tail -- how a grant ends
+  local moves, g = {}, #granted
   for i = 1, taken do
     local key, raw = keys[i], raws[i]
     if not fresh then
@@ -46,46 +97,63 @@ local function hotReserve(pool, most, grants, names, digits, units, deadline, la
       if cache[key] ~= nil then raw = false end
     end
     local open = raw and byte(raw) == 1
-    for k = 1, nRates do
-      if arrived[k] - ahead[k] - now > hair[k] then open = false end
+    if not roomy and i > 1 then
+      for k = 1, nRates do
+        if arrived[k] - ahead[k] - now > hair[k] then open = false end
+      end
     end
-    local _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, w, endsAt, its, id, session
-    if open then
-      _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, w, endsAt, its, id, session = unpacked(SIMPLE, raw)
-    end
-    if not open or its ~= pool or ejection >= OUTSIDE or endsAt <= now or spaced > now or cooldown > now or flags % 2 == TRIAL then
+    if not open then
       taken = i - 1
       break
     end
-    local n, from, place = all, 0, nowKey
+    local _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, w, endsAt, its, id, session = unpacked(SIMPLE, raw)
+    if its ~= pool or ejection >= OUTSIDE or endsAt <= now or spaced > now or cooldown > now or flags % 2 == TRIAL then
+      taken = i - 1
+      break
+    end
+    local n, from, place = all, 0, score
     if all > 0 then n, from = cooling(raw, all) end
     if budgeted and weight > 0 then
-      local over = busy + n - limit * weight
-      if over >= 0 then
-        taken = i - 1
-        break
+      local over = busy + n - most * weight
+      if over >= -1 then
+        if over >= 0 then
+          taken = i - 1
+          break
+        end
+        place = n > 0 and format(PLACE, floor((unpacked('<d', raw, from) + window) * 1000)) or '+inf'
       end
-      if over == -1 then place = n > 0 and floor((unpacked('<d', raw, from) + window) * 1000) or huge end
     end
     for k = 1, nRates do
-      local tat = arrived[k]
-      if tat < now then tat = now end
-      tat = tat + spent[k]
+      local tat = arrived[k] + spent[k]
       arrived[k] = tat
       marks[rateAt[k]] = tat + refund[k]
     end
-    local hold = byCall
-    if flags % 4 >= WITH_SESSION then hold = hold + SESSION else session = nil end
-    if w == 1 then hold = hold + SINGLE end
-    local name = names[i]
-    granted[g + 1] = name
-    granted[g + 2] = pack(layout, hold, 1, ticket, #key, key, poolLength, pool, #id, id, terms, spaced, unpack(marks))
-    g = g + 2
-    hotRaw[key] = pack(ENCODED, 1, busy + 1, weight, n, outcomes, ejection, now, cooldown,
+    local own = flags + 8 * w
+    if own ~= held then
+      held = own
+      hold = pack(HOLD, byCall + (flags % 4 >= WITH_SESSION and SESSION or 0) + (w == 1 and SINGLE or 0), 1, ticket)
+    end
+    local j = i + i
+    local name, first, lead = names[i], j - 1, leads[i] or (i > 1 and ',[' or '[') .. format(PLACE, i - 1) .. ',"'
+    granted[g + first] = name
+    granted[g + j] = few and pack(layout, hold, #key, key, #id, id, terms, spaced, marks[1], marks[2]) or
+      pack(layout, hold, #key, key, #id, id, terms, spaced, unpack(marks))
+    records[first] = key
+    records[j] = pack(ENCODED, 1, busy + 1, weight, n, outcomes, ejection, now, cooldown,
       n == all and sub(raw, MIDDLE) or kept(raw, all, n, from))
-    moves[2 * i - 1], moves[2 * i] = place, key
-    grants[2 * i] = i > 1 and ',[' or '['
-    grants[2 * i + 1] = grantText(digits[i], key, 0, id, session, endsAt, false, flags >= PLAIN)
+    moves[first], moves[j] = place, key
+    if endsAt ~= endsIn or not tail then
+      if endsAt ~= endsIn then endsIn, endsText = endsAt, endsAt ~= huge and num(endsAt - now) or 'null' end
+      tail = endsText .. ',false]'
+    end
+    if flags >= PLAIN + WITH_SESSION then
+      grants[i + 1] = lead .. key .. '",0,"' .. id .. '","' .. session .. '",' .. tail
+    elseif flags >= PLAIN then
+      grants[i + 1] = lead .. key .. '",0,"' .. id .. '",null,' .. tail
+    else
+      local digit = (i > 1 and ',[' or '[') .. format(PLACE, i - 1)
+      grants[i + 1] = grantText(digit, key, 0, id, flags >= WITH_SESSION and session or nil, endsAt, false)
+    end
   end
   if taken == 0 then return 0 end
   if byCall == 0 then
@@ -102,41 +170,108 @@ end
 `;
 
 export const HOT_SETTLE: string = `
--- All went well, and nothing else is to be said. Returns whether that was all.
-local function hotSettle(id, byCall, cost, ticket, key, raw, verdicts)
-  if byte(raw) ~= 1 then return false end
-  local _, busy, weight, all, outcomes, ejection, spaced, cooldown, flags, _, _, pool = unpacked(TO_POOL, raw)
-  if flags % 2 == TRIAL or (H and ejection ~= 0) or (all > 0 and unpacked('<d', raw, #raw - 7) > now) then return false end
-  local n, from = cooling(raw, all)
-  local rest, at = kept(raw, all, n, from), spaced > cooldown and spaced or cooldown
-  local moved = false -- as long as it has had a free slot it is where it was
-  busy = busy - cost
-  if limit ~= huge and weight > 0 then
-    moved = busy + cost + all >= limit * weight
-    local index = busy + n + cost - limit * weight
-    if index >= n + cost then
-      at = huge
-    elseif index >= 0 then
-      local since = index < n and unpacked('<d', raw, from + 8 * index) or now
-      if since + window > at then at = since + window end
+local nowStamp = pack('<d', now)
+local TARGET -- its name as JSON, when a verdict needs it
+
+local function verdict(verdicts, kind, rest)
+  TARGET = TARGET or text(batch.target)
+  verdicts[#verdicts + 1] = '{"kind":"' .. kind .. '","target":' .. TARGET .. rest .. '}'
+end
+
+local function morePlaces(verdicts)
+  places = places or { limit = P.adaptConcurrency.start, cutAt = NEVER, cleanSince = now, peak = 0 }
+  if aimdOk(places, P.adaptConcurrency, active) then verdict(verdicts, 'concurrency', ',"limit":' .. num(concurrency())) end
+end
+
+-- From that report on, those that went well with nothing else to be said. Returns the first that is not such a one.
+function hotSettle(reports, first, flags, costs, tickets, keys, raws, verdicts)
+  -- A circuit that is closed and has seen no failure of late stays so when a request ends well.
+  if budget or (K and circuit and (circuit.phase ~= 0 or circuit.failures > 0)) then return first end
+  local now, window, most, unpacked, pack, byte = now, window, limit, unpacked, pack, byte
+  local adapts, budgeted = P.adaptConcurrency, most ~= huge
+  local at, calls, m, k = first, 0, #over, #ended
+  while reports[at] do
+    local id, key, cost = reports[at], keys[at], costs[at]
+    local raw = cost and permits[id] and cache[key] == nil and (hotRaw[key] or raws[at])
+    if not raw or byte(raw) ~= 1 then break end
+    local _, busy, weight, all, outcomes, ejection, spaced, cooldown, of, _, _, pool = unpacked(TO_POOL, raw)
+    if of % 2 == TRIAL or (H and ejection ~= 0) then break end
+    local n, from = all, 0
+    if all > 0 then
+      local latest = unpacked('<d', raw, #raw - 7)
+      if latest > now then break end
+      if all > 1 or latest + window <= now then n, from = cooling(raw, all) else from = #raw - 7 end
     end
-    rest = rest .. string.rep(nowStamp, cost)
-    n = n + cost
+    local rest = n == all and sub(raw, MIDDLE) or kept(raw, all, n, from)
+    local moved = false -- as long as it has had a free slot it is where it was
+    busy = busy - cost
+    if budgeted and weight > 0 then
+      local slots = most * weight
+      moved = busy + cost + all >= slots
+      local index, since = busy + n + cost - slots, spaced > cooldown and spaced or cooldown
+      if moved then
+        if index >= n + cost then
+          since = huge
+        elseif index >= 0 then
+          local release = (index < n and unpacked('<d', raw, from + 8 * index) or now) + window
+          if release > since then since = release end
+        end
+        move(pool, floor(since * 1000), key)
+      end
+      rest = rest .. (cost == 1 and nowStamp or string.rep(nowStamp, cost))
+      n = n + cost
+    end
+    if H then
+      local samples = floor(outcomes / 67108864)
+      if samples < 20 then samples = samples + 1 end
+      outcomes = samples * 67108864 + (outcomes % 524288) * 2 + 1
+    end
+    if K then
+      makeCircuit()
+      if tickets[at] == circuit.epoch then calls = calls + 1 end
+    end
+    -- In one moment only the first two can make a difference: others are in flight with fewer.
+    if adapts and at < first + 2 then morePlaces(verdicts) end
+    active = active - 1
+    hotRaw[key] = pack(ENCODED, 1, busy, weight, n, outcomes, ejection, spaced, cooldown, rest)
+    permits[id] = false
+    m = m + 1
+    over[m] = id
+    if flags[at] < BY_CALL then
+      k = k + 1
+      ended[k] = id
+    end
+    at = at + 1
   end
-  if H then
-    local samples = floor(outcomes / 67108864)
-    if samples < 20 then samples = samples + 1 end
-    outcomes = samples * 67108864 + (outcomes % 524288) * 2 + 1
+  if at > first and now + window > quietAt then quietAt = now + window end
+  if calls > 0 then
+    countCalls(calls, false)
+    circuit.calls = circuit.calls + calls
   end
-  if K then done(ticket, 'ok', 0) end
-  if P.adaptConcurrency then grow(nil, verdicts) end
-  hotRaw[key] = pack(ENCODED, 1, busy, weight, n, outcomes, ejection, spaced, cooldown, rest)
-  if moved then move(pool, floor(at * 1000), key) end
-  if now + window > quietAt then quietAt = now + window end
-  permits[id] = false
-  over[#over + 1] = id
-  if not byCall then ended[#ended + 1] = id end
-  active = active - 1
-  return true
+  return at
+end
+
+-- What the usual ones hold: flags, cost, ticket and egress; the records of those egresses; the egresses of the others.
+function read(reports, usual)
+  local held, costs, tickets, keys, raws, others = {}, {}, {}, {}, {}, {}
+  for i = 1, #reports do
+    local report = reports[i]
+    local plain = usual or type(report) == 'string'
+    local record = permits[plain and report or report.permit]
+    held[i], costs[i], tickets[i], keys[i] = false, false, false, ''
+    if record and (usual or type(record) == 'string') and #record > 8 then
+      local flags, cost, ticket, key = unpacked(HOLDS, record)
+      if plain and flags % BY_CALL < ACCOUNT and cache[key] == nil then
+        held[i], costs[i], tickets[i], keys[i] = flags, cost, ticket, key
+      else
+        others[#others + 1] = key
+      end
+    end
+  end
+  for i = 1, #keys, CHUNK do
+    local some = call('HMGET', EGRESSES, unpack(keys, i, min(i + CHUNK - 1, #keys)))
+    for k = 1, #some do raws[i + k - 1] = some[k] end
+  end
+  return held, costs, tickets, keys, raws, others
 end
 `;

@@ -4,9 +4,7 @@
  */
 export const LANES: string = `
 local lanes = {} -- by pool: the lane as far as it has been read
-local movedRoutes = {} -- routes whose place is another than in the zset, or that have left it
 local strays = {} -- pool, egress key: members that no route leads to
-local joined -- pools whose lanes somebody joined: those may be new
 
 -- What moved goes to its place among the others that moved; nothing is usable at huge.
 local function insert(lane, route, key)
@@ -66,17 +64,6 @@ local function detach(route)
   end
 end
 
--- It is at another place now; the later one counts.
-local function move(pool, key, name)
-  local moves = newPlaces[pool]
-  if not moves then
-    moves = {}
-    newPlaces[pool] = moves
-  end
-  local n = #moves
-  moves[n + 1], moves[n + 2] = key, name
-end
-
 local function writeLanes()
   rekeyStale()
   local takes = {}
@@ -94,19 +81,9 @@ local function writeLanes()
     local e = cache[strays[i + 1]]
     if not (e and e.routes[strays[i]]) then take(strays[i], strays[i + 1]) end
   end
-  for pool, moves in pairs(newPlaces) do
-    local key, score -- of the latest: many have the same
-    for i = 1, #moves, 2 do
-      if moves[i] ~= key then
-        key = moves[i]
-        score = key ~= huge and format('%d', key) or '+inf'
-      end
-      moves[i] = score
-    end
-    bulk('ZADD', LANE .. pool, moves)
-  end
+  writePlaces()
   for pool, names in pairs(takes) do bulk('ZREM', LANE .. pool, names) end
-  movedRoutes, strays, newPlaces = {}, {}, {}
+  movedRoutes, strays = {}, {}
 end
 
 -- For those that ask Redis about a lane in the middle of a batch.

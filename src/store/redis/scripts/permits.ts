@@ -1,22 +1,11 @@
 /** The permits that are not over: what each holds, to take it back or to let it cool. */
 export const PERMITS: string = `
--- A record: flags, cost, ticket (of the circuit); egress, pool, id of the route ('' for none); units (of the rates), start,
--- deadline, spacing; what the spacing was before, and of each rate the arrival time right after it was spent (the marks).
--- Once its slots cool nothing of that matters any more: then it is the time when it ends by itself, in eight bytes.
--- Flags: its route has a session; stands for one IP; it holds slots of the account; until has it by its call and not by its id.
-local SESSION, SINGLE, ACCOUNT, BY_CALL = 2, 4, 8, 16
-local HOLDS, TERMS, WIRE = '<BIiHc0', '<Iddd', '<BIiHc0Hc0Hc0' -- of a record: what a settle reads first; units to spacing; what is in front of it
-local permits = {} -- by id: the record, as long as nobody has unpacked it; false for none
-local granted, ends = {}, {} -- to be written: id, record; deadline, id or call
-local over, ended = {}, {} -- ids to be forgotten; what until is to forget
-local made = {} -- calls that have been granted permits in this batch
-
 local function decodedPermit(id, raw)
   local p
   if #raw == 8 then
     p = { id = id, cooled = true, byCall = false, till = unpacked('<d', raw) }
   else
-    local flags, cost, ticket, egress, pool, route, units, start, deadline, spacing, before, at = unpacked(WIRE .. 'Idddd', raw)
+    local flags, cost, ticket, egress, route, units, start, deadline, spacing, pool, before, at = unpacked(PERMIT, raw)
     p = {
       id = id, cooled = false, cost = cost, units = units, ticket = ticket, start = start, deadline = deadline,
       spacing = spacing, before = before, egress = egress, pool = pool, route = route, session = flags % 4 >= SESSION,
@@ -25,31 +14,6 @@ local function decodedPermit(id, raw)
   end
   permits[id] = p
   return p
-end
-
-local function readPermits(asked)
-  local ids = {}
-  for i = 1, #asked do
-    if permits[asked[i]] == nil then
-      permits[asked[i]] = false
-      ids[#ids + 1] = asked[i]
-    end
-  end
-  for i = 1, #ids, CHUNK do
-    local raws = call('HMGET', PERMITS, unpack(ids, i, min(i + CHUNK - 1, #ids)))
-    for k = 1, #raws do permits[ids[i + k - 1]] = raws[k] end
-  end
-end
-
--- Whether there is any of these. Mostly there is none, and nothing to be kept of that.
-local function areThere(ids)
-  for i = 1, #ids, CHUNK do
-    local raws = call('HMGET', PERMITS, unpack(ids, i, min(i + CHUNK - 1, #ids)))
-    for k = 1, #raws do
-      if raws[k] then return true end
-    end
-  end
-  return false
 end
 
 -- The permit, if it is there. One that an earlier step of the batch has made is seldom asked for: it is looked up in what is to be written.
@@ -69,8 +33,6 @@ local function permit(id)
   return false
 end
 
-local function micros(at) return format('%d', ceil(at * 1000)) end
-
 local blanks = false
 
 local function present(pairs)
@@ -82,25 +44,12 @@ local function present(pairs)
   return some
 end
 
-local function writePermits()
-  if blanks then granted, ends = present(granted), present(ends) end
-  bulk('HDEL', PERMITS, over)
-  if active == 0 then
-    -- Calls are there until their time has come, all of whose permits may be over.
-    if #over > 0 then call('UNLINK', UNTIL) end
-    return
-  end
-  bulk('ZREM', UNTIL, ended)
-  bulk('HSET', PERMITS, granted)
-  bulk('ZADD', UNTIL, ends)
-end
-
 local encodedPermit, keep, forget, cool, untake, forgo, cancel, expireLost
 if known then
 function encodedPermit(p)
   local flags = (p.session and SESSION or 0) + (p.single and SINGLE or 0) + (p.account and ACCOUNT or 0)
-  local wire = pack(WIRE, flags, p.cost, p.ticket, #p.egress, p.egress, #p.pool, p.pool, #p.route, p.route)
-  return wire .. pack('<Idddd', p.units, p.start, p.deadline, p.spacing, p.before) .. sub(p.raw, p.at, p.at + 8 * p.n - 1)
+  return pack(PERMIT, flags, p.cost, p.ticket, #p.egress, p.egress, #p.route, p.route, p.units, p.start, p.deadline, p.spacing,
+    #p.pool, p.pool, p.before) .. sub(p.raw, p.at, p.at + 8 * p.n - 1)
 end
 
 function keep(p, record, till)

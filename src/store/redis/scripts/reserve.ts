@@ -1,13 +1,14 @@
 import { GRANTS } from './grants.ts';
-import { HOT_RESERVE } from './hot.ts';
+import { HOT_RESERVE, SPENDING } from './hot.ts';
 
 /** Up to so many permits, all limits or none for each. What stays the same for all of them is worked out once. */
 export const RESERVE: string = `
 local reserve
 local sweeps = 0 -- egresses to be looked at for clean-up
+local hotReserve
 if does.reserve then
 
-${GRANTS}${HOT_RESERVE}
+${HOT_RESERVE}${GRANTS}
 function reserve(step)
   local names = step.names
   if step.known or made[step.id] then
@@ -30,21 +31,9 @@ function reserve(step)
   room = K and circuitRoom() or huge
   if room < allowed then allowed, limiting = room, 'breaker' end
 
-  -- Of each rate that counts: its place, what it may be ahead, what one permit spends of it, and a hair of its window.
-  local applies, rates = step.applies, P.rates
-  local nRates, rateAt, ahead, spent, hair = 0, {}, {}, {}, {}
-  for i = 1, #rates do
-    if not tats[i] then tats[i], spentAts[i], refunds[i] = NEVER, NEVER, 0 end
-    if not applies or applies[i] ~= false then
-      local rate = rates[i]
-      local each = rate[2] / (rate[1] - rate[3] + 1)
-      nRates = nRates + 1
-      rateAt[nRates], ahead[nRates], spent[nRates], hair[nRates] = i, (rate[3] - units) * each, units * each, 1e-9 * rate[2]
-    end
-  end
-  local marks = {}
+${SPENDING}  local marks = {}
   for i = 1, #rates do marks[i] = NEVER end
-  local layout = WIRE .. 'c28d' .. string.rep('d', #rates)
+  local layout = PARTS .. string.rep('d', #rates)
   local terms, termsStart, termsSpacing -- a record's middle, and of what
   local pinned -- the way of a pinned permit that is in no lane
   local ending, endingAt -- a deadline, and how it is written
@@ -58,14 +47,14 @@ function reserve(step)
   -- In pieces, put together once: Lua hashes every string that it makes, from end to end.
   local grants, n = { '{"grants":[' }, 0
   local flags = account and ACCOUNT or 0
-  local poolLength = #pool
-  local digits = step.digits
   local lane
   if
     cost == 1 and allowed > 0 and not pin and not account and apart == 0 and gateOpenAt() <= now and quotaUntil <= now and
     (not circuit or circuit.phase == 0)
   then
-    n = hotReserve(pool, allowed, grants, names, digits, units, now + deadlineMs, layout, nRates, rateAt, ahead, spent, hair, marks)
+    local records = {}
+    n = hotReserve(step, allowed, grants, records, now + deadlineMs, nRates, rateAt, ahead, spent, hair)
+    for i = 1, 2 * n, 2 do hotRaw[records[i]] = records[i + 1] end
     if n > 0 then
       active = active + n
       quietFrom(now + deadlineMs + window)
@@ -177,17 +166,15 @@ function reserve(step)
     end
     if deadline ~= endingAt then ending, endingAt = micros(deadline), deadline end
     if start ~= termsStart or spacing ~= termsSpacing then
-      terms, termsStart, termsSpacing = pack(TERMS, units, start, deadline, spacing), start, spacing
+      terms, termsStart, termsSpacing = pack(TERMS, units, start, deadline, spacing, #pool, pool), start, spacing
     end
     local g, key, id = #granted, e.key, route.id
     granted[g + 1] = name
-    granted[g + 2] = pack(layout, flags + flagsOf(route), cost, ticket, #key, key, poolLength, pool, #id, id, terms, before,
-      unpack(marks))
+    granted[g + 2] = pack(layout, pack(HOLD, flags + flagsOf(route), cost, ticket), #key, key, #id, id, terms, before, unpack(marks))
     local m = #ends
     ends[m + 1], ends[m + 2] = ending, name
     active = active + 1
-    grants[2 * n] = n > 1 and ',[' or '['
-    grants[2 * n + 1] = grantOver(digits[n], route, start - now)
+    grants[n + 1] = grantOver((n > 1 and ',[' or '[') .. format('%d', n - 1), route, start - now)
   end
 
   if count > 1 and n > 0 then
@@ -205,7 +192,7 @@ function reserve(step)
   if limiting then answer = answer .. ',"limiting":"' .. limiting .. '"' end
   if probing ~= nil then answer = answer .. ',"probing":' .. tostring(probing) end
   answer = answer .. ',"taken":' .. offered .. ',"wants":' .. tostring(wants) .. '}'
-  grants[2 * n + 2] = answer
+  grants[n + 2] = answer
   return grants
 end
 end

@@ -2,16 +2,9 @@ import { HOT_SETTLE } from './hot.ts';
 
 /** How requests ended, and what that says: verdicts.ts over the records. */
 export const SETTLE: string = `
-local settle
+local settle, hotSettle, read
 if does.settle then
-local nowStamp = pack('<d', now)
-local TARGET -- its name as JSON, when a verdict needs it
-
-local function verdict(verdicts, kind, rest)
-  TARGET = TARGET or text(batch.target)
-  verdicts[#verdicts + 1] = '{"kind":"' .. kind .. '","target":' .. TARGET .. rest .. '}'
-end
-
+${HOT_SETTLE}
 local function cooldownVerdict(verdicts, egress, forMs)
   verdict(verdicts, 'cooldown', (egress and ',"egress":' .. text(egress) or '') .. ',"forMs":' .. num(forMs))
 end
@@ -148,56 +141,22 @@ local function grow(e, verdicts)
       verdict(verdicts, 'budget', ',"limit":' .. num(gateLimit()))
     end
   end
-  if P.adaptConcurrency then
-    places = places or { limit = P.adaptConcurrency.start, cutAt = NEVER, cleanSince = now, peak = 0 }
-    if aimdOk(places, P.adaptConcurrency, active) then verdict(verdicts, 'concurrency', ',"limit":' .. num(concurrency())) end
-  end
-end
-
--- Whether the circuit is closed and stays so when a request ends well.
-local function calm()
-  return not circuit or (circuit.phase == 0 and circuit.failures == 0)
-end
-
-${HOT_SETTLE}
--- What the usual ones hold: flags, cost, ticket and egress; the records of those egresses; all that is asked of Redis at once.
-local function read(reports)
-  local held, costs, tickets, keys, raws, others = {}, {}, {}, {}, {}, {}
-  for i = 1, #reports do
-    local report = reports[i]
-    local plain = type(report) == 'string'
-    local record = permits[plain and report or report.permit]
-    held[i], costs[i], tickets[i], keys[i] = false, false, false, ''
-    if type(record) == 'string' and #record > 8 then
-      local flags, cost, ticket, key = unpacked(HOLDS, record)
-      if plain and flags % BY_CALL < ACCOUNT and cache[key] == nil then
-        held[i], costs[i], tickets[i], keys[i] = flags, cost, ticket, key
-      else
-        others[#others + 1] = key
-      end
-    end
-  end
-  findAll(others)
-  for i = 1, #keys, CHUNK do
-    local some = call('HMGET', EGRESSES, unpack(keys, i, min(i + CHUNK - 1, #keys)))
-    for k = 1, #some do raws[i + k - 1] = some[k] end
-  end
-  return held, costs, tickets, keys, raws
+  if P.adaptConcurrency then morePlaces(verdicts) end
 end
 
 function settle(step)
   local verdicts = {}
   local reports, jitter = step.reports, step.jitter
-  local flags, costs, tickets, keys, raws = read(reports)
-  for i = 1, #reports do
-    local report, p, key = reports[i], nil, keys[i]
-    local raw = costs[i] and permits[report] and cache[key] == nil and (hotRaw[key] or raws[i])
-    local usual = raw and not budget and (not K or calm()) and hotSettle(report, flags[i] >= BY_CALL, costs[i], tickets[i], key, raw, verdicts)
-    if not usual then
-      if raw and not hotRaw[key] then decoded(key, raw) end
-      if type(report) == 'string' then report = { permit = report, outcome = 'ok', ['end'] = true } end
-      p = permit(report.permit)
-    end
+  local flags, costs, tickets, keys, raws, others = read(reports)
+  findAll(others)
+  local i = 1
+  while true do
+    i = hotSettle(reports, i, flags, costs, tickets, keys, raws, verdicts)
+    if i > #reports then break end
+    local report, key = reports[i], keys[i]
+    if costs[i] and permits[report] and cache[key] == nil and not hotRaw[key] and raws[i] then decoded(key, raws[i]) end
+    if type(report) == 'string' then report = { permit = report, outcome = 'ok', ['end'] = true } end
+    local p = permit(report.permit)
     if p then
       if not p.cooled then
         local e = egressFor(p.egress, 1)
@@ -222,6 +181,7 @@ function settle(step)
         keep(p, nil, now + report.keepMs)
       end
     end
+    i = i + 1
   end
   return '[' .. concat(verdicts, ',') .. ']'
 end
