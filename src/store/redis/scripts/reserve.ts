@@ -1,5 +1,5 @@
 import { GRANTS } from './grants.ts';
-import { HOT_RESERVE, SPENDING } from './hot.ts';
+import { HOT_RESERVE, SPENDING } from './hot-reserve.ts';
 
 /** Up to so many permits, all limits or none for each. What stays the same for all of them is worked out once. */
 export const RESERVE: string = `
@@ -53,7 +53,7 @@ ${SPENDING}  local marks = {}
     (not circuit or circuit.phase == 0)
   then
     local records = {}
-    n = hotReserve(step, allowed, grants, records, now + deadlineMs, nRates, rateAt, ahead, spent, hair)
+    n = hotReserve(step, allowed, 1, grants, records, now + deadlineMs, nRates, rateAt, ahead, spent, hair)
     for i = 1, 2 * n, 2 do hotRaw[records[i]] = records[i + 1] end
     if n > 0 then
       active = active + n

@@ -1,4 +1,4 @@
-import { HOT_SETTLE } from './hot.ts';
+import { HOT_SETTLE } from './hot-settle.ts';
 
 /** How requests ended, and what that says: verdicts.ts over the records. */
 export const SETTLE: string = `
