@@ -35,7 +35,8 @@ local function grantText(digit, key, inMs, id, session, endsAt, trial, plain)
 end
 
 -- The head of the lane: egresses that have been usable for a while, one permit each, as many as are wanted; fewer than the least
--- are not worth a look. Returns how many there were; what is to be kept of each is in records. Lua takes its time for everything, so what can be is done before the loop.
+-- are not worth a look. Returns how many there were; what is to be kept of each is in records. Lua takes its time for every
+-- single thing, so what can be is done before the loop.
 function hotReserve(step, most, least, grants, records, deadline, nRates, rateAt, ahead, spent, hair)
   -- What has moved in this batch must be where it belongs.
   if #movedRoutes > 0 then syncLanes() end
@@ -61,8 +62,8 @@ function hotReserve(step, most, least, grants, records, deadline, nRates, rateAt
   local raws = call('HMGET', EGRESSES, unpack(keys))
   -- Nothing that a batch has seen before: then there is nothing to look up.
   local fresh = not next(cache) and not next(hotRaw)
-  local most = limit
-  local budgeted, ticket = most ~= huge, circuit and K and circuit.epoch or 0
+  local slots, ticket = limit, circuit and K and circuit.epoch or 0
+  local budgeted = slots ~= huge
   local terms, byCall = pack(TERMS, step.cost, now, deadline, 0, #pool, pool), #names > 1 and BY_CALL or 0
   local held, hold -- the latest flags, and what they come to
   local leads = taken > 16 and ${listed((i) => (i === 0 ? `'[0,"'` : `',[${i},"'`))} or {}
@@ -92,7 +93,7 @@ function hotReserve(step, most, least, grants, records, deadline, nRates, rateAt
     local n, from, place = all, 0, score
     if all > 0 then n, from = cooling(raw, all) end
     if budgeted and weight > 0 then
-      local over = busy + n - most * weight
+      local over = busy + n - slots * weight
       if over >= -1 then
         if over >= 0 then
           taken = i - 1
