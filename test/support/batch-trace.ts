@@ -225,6 +225,8 @@ export async function runBatches(
   /** Of each permit: its route, which a bind tells of. */
   const own = new Map<string, Partial<StepRoute>>();
   const permits: string[] = [];
+  /** Calls of this batch. */
+  const asking = new Set<string>();
   /** Mostly one of the latest: the others are over. */
   const permitOf = (n: number): string => {
     const from = n % 5 === 0 ? 0 : Math.max(0, permits.length - 9);
@@ -240,7 +242,10 @@ export async function runBatches(
     switch (drawn.do) {
       case 'reserve': {
         const { again, pool, pin, offers, ...rest } = drawn;
-        if (again && last !== undefined && asked.has(last.id)) return last;
+        if (again && last !== undefined && asked.has(last.id)) {
+          asking.add(last.id);
+          return last;
+        }
         last = {
           ...rest,
           id: `r${++calls}`,
@@ -258,7 +263,9 @@ export async function runBatches(
           reports: drawn.reports.map((one): StepReport => ({ ...one, permit: permitOf(one.permit) })),
         };
       case 'bind': {
-        const permit = permitOf(drawn.permit);
+        const drawnPermit = permitOf(drawn.permit);
+        // Of a permit that may be another one by then nobody knows the route yet.
+        const permit = asking.has(drawnPermit.replace(/\.\d+$/, '')) ? 'nobody' : drawnPermit;
         // A route is on trial from the start or never.
         const told = { ...routeOf(drawn.route), ...own.get(permit), trial: false };
         // An exit has one weight whoever tells of it first.
@@ -318,6 +325,7 @@ export async function runBatches(
   for (const { policy: n, waitMs, steps } of batches) {
     time.now = Math.max(0, time.now + waitMs);
     const { born, steps: taken } = seen;
+    asking.clear();
     await take({
       target,
       policy: of(policies[n % policies.length]),
