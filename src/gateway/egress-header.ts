@@ -38,7 +38,9 @@ export function egressOfHeader(value: string | readonly string[] | undefined): s
   }
   if (addresses.size > 0) return only(addresses);
   const ids = text.split(',').map((part) => bare(part.trim()));
-  return only(new Set(ids.filter((id) => id !== '' && !isNobody(id))), isId);
+  const id = only(new Set(ids.filter((one) => one !== '' && !isNobody(one))), isId);
+  // An address may have a zone with signs in it that set addresses apart.
+  return id === undefined || egressKey(id) === id ? id : keyOf(id);
 }
 
 /** Several fields of one name, as one (RFC 9110, 5.3). */

@@ -115,6 +115,10 @@ describe('whatever a gateway names its exit', () => {
     );
   });
 
+  it('an address is its key whatever its zone is', () => {
+    for (const zone of ['eth0', ';', '|;', 'a;b']) expect(egressOfHeader(`2001:db8::1%${zone}`)).toBe('2001:db8::/64');
+  });
+
   it('one address is its key in every dress, and two are none', () => {
     const dress = fc.constantFrom<(ip: string, v6: boolean) => string>(
       (ip) => ip,

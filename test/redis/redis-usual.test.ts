@@ -121,6 +121,11 @@ describe('a call that is asked again', () => {
   });
 });
 
+it('a call for nothing is given nothing', async () => {
+  await acquaint(PLAIN);
+  expect(await grants(PLAIN, 'a', 0)).toBe(0);
+});
+
 describe('a policy that has changed', () => {
   it('of another window counts by it', async () => {
     await acquaint(PLAIN);

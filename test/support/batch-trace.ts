@@ -54,7 +54,7 @@ function tracesOf(usual: number) {
   const reserve = fc.record({
     do: fc.constant('reserve' as const),
     again: often(false, often(false, fc.constant(true))),
-    count: often(1, fc.integer({ min: 2, max: 9 })),
+    count: often(1, fc.integer({ min: 0, max: 9 })),
     cost: often(1, fc.integer({ min: 2, max: 3 })),
     applies: often<boolean[] | undefined>(undefined, fc.array(fc.boolean(), { minLength: 2, maxLength: 2 })),
     pool: often(0, fc.nat(POOLS.length - 1)),

@@ -20,7 +20,7 @@ local function isUsual()
     local step = steps[i]
     local kind = step['do']
     if kind == 'reserve' then
-      if step.cost > 1 or step.pin then return false end
+      if step.cost > 1 or step.count < 1 or step.pin then return false end
     elseif kind == 'settle' then
       for k = 1, #step.reports do
         if type(step.reports[k]) ~= 'string' then return false end
