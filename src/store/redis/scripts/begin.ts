@@ -74,7 +74,7 @@ local fresh = not raw
 local setBack = false
 if raw then
   local magic
-  if sub(raw, 1, 3) == '\162P1' then
+  if sub(raw, 1, 3) == '\162P2' then
     magic, born, taken, last, skew, limit, window, restUntil, quotaNextAt, quotaSpacing, quotaUntil, active, egressCount,
       quietAt, expireAt, futile, futileUntil, failedAt, healthPolicy, tats, spentAts, refunds, refused, budget, places,
       circuit, account, pools = cmsgpack.unpack(raw)
@@ -123,7 +123,7 @@ local function quietFrom(at)
 end
 
 local function gateRecord(account)
-  return cmsgpack.pack('P1', born, taken, last, skew, limit ~= huge and limit or 0, window, restUntil, quotaNextAt, quotaSpacing,
+  return cmsgpack.pack('P2', born, taken, last, skew, limit ~= huge and limit or 0, window, restUntil, quotaNextAt, quotaSpacing,
     quotaUntil, active, egressCount, quietAt, expireAt, futile, futileUntil, failedAt, healthPolicy, tats, spentAts, refunds,
     refused, budget, places, circuit, account, pools)
 end
