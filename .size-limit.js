@@ -13,5 +13,5 @@ function withImports(file, found = new Set()) {
 
 export default [
   { name: 'paceline (brotli)', path: [...withImports('dist/index.js')], limit: '90 kB' },
-  { name: 'paceline/redis (brotli)', path: [...withImports('dist/redis.js')], limit: '60 kB' },
+  { name: 'paceline/redis (brotli)', path: [...withImports('dist/redis.js')], limit: '62 kB' },
 ];
