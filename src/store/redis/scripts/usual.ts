@@ -21,6 +21,10 @@ local function isUsual()
     local kind = step['do']
     if kind == 'reserve' then
       if step.cost > 1 or step.count < 1 or step.pin then return false end
+      -- Where fewer are usable than are wanted, which is every look in vain, the general way has to say for how long.
+      local nowKey = format('%d', floor(now * 1000))
+      local last = call('ZRANGEBYSCORE', LANE .. step.pool, '-inf', '(' .. nowKey, 'LIMIT', step.count - 1, 1)
+      if #last == 0 then return false end
     elseif kind == 'settle' then
       for k = 1, #step.reports do
         if type(step.reports[k]) ~= 'string' then return false end
