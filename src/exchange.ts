@@ -82,7 +82,7 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
   }
 
   onRequestUpgrade(
-    controller: Dispatcher.DispatchController,
+    _controller: Dispatcher.DispatchController,
     status: number,
     headers: IncomingHttpHeaders,
     socket: Duplex,
@@ -90,8 +90,11 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
     this.judged(this.answer(status, headers));
     // The socket is the caller's now; the tunnel cannot serve another request.
     this.client = undefined;
-    socket.once('close', () => this.over());
-    this.handler.onRequestUpgrade?.(controller, status, headers, socket);
+    socket.once('close', () => {
+      this.over();
+      this.controller.end();
+    });
+    this.handler.onRequestUpgrade?.(this.controller, status, headers, socket);
   }
 
   onResponseStarted(): void {
@@ -107,7 +110,7 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(
-    controller: Dispatcher.DispatchController,
+    _controller: Dispatcher.DispatchController,
     status: number,
     headers: IncomingHttpHeaders,
     message?: string,
@@ -125,34 +128,35 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
       }
       this.judged(facts);
     }
-    handler.onResponseStart?.(controller, status, headers, message);
+    handler.onResponseStart?.(this.controller, status, headers, message);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     this.progress++;
     if (this.held?.take(chunk)) return;
-    if (!this.dumping) this.handler.onResponseData?.(controller, chunk);
+    if (!this.dumping) this.handler.onResponseData?.(this.controller, chunk);
     else if ((this.dumped += chunk.length) > MOST_DUMPED) controller.abort(new Error('too long to be thrown away'));
   }
 
-  onResponseEnd(controller: Dispatcher.DispatchController, trailers: IncomingHttpHeaders): void {
+  onResponseEnd(_controller: Dispatcher.DispatchController, trailers: IncomingHttpHeaders): void {
     if (this.state === OVER) return;
     this.held?.end();
     if (this.controller.aborted) {
       // In the last moment, over what it was just given.
-      this.onResponseError(controller, this.controller.reason!);
+      this.onResponseError(undefined, this.controller.reason!);
       return;
     }
     this.over();
     try {
-      this.handler.onResponseEnd?.(controller, trailers);
+      this.handler.onResponseEnd?.(this.controller, trailers);
     } catch (error) {
       // As undici does it: its retry interceptor counts on that.
-      this.handler.onResponseError?.(controller, error as Error);
+      this.handler.onResponseError?.(this.controller, error as Error);
     }
+    this.controller.end();
   }
 
-  onResponseError(controller: Dispatcher.DispatchController | undefined, error: Error): void {
+  onResponseError(_controller: Dispatcher.DispatchController | undefined, error: Error): void {
     if (this.state === OVER) {
       // Given up before; only the tunnel is still to be handed back.
       this.releaseTunnel();
@@ -182,11 +186,13 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
     const late = this.held?.break() ?? false;
     this.over();
     // The call has gone on, to where the redirect leads or to another attempt: what becomes of the body must not end that.
-    if (this.dumping) return;
+    if (this.dumping) {
+      this.controller.end();
+      return;
+    }
     call.failure = error;
-    const tell = (): void => this.handler.onResponseError?.((controller ?? this.controller) as never, error);
-    if (late) setImmediate(tell);
-    else tell();
+    if (late) setImmediate(() => this.tellFailure(error));
+    else this.tellFailure(error);
   }
 
   /** The manager ends, and this with it. */
@@ -237,7 +243,12 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
   protected fail(error: Error): void {
     this.call.failure = error;
     this.over();
-    this.handler.onResponseError?.(this.controller as Dispatcher.DispatchController, error);
+    this.tellFailure(error);
+  }
+
+  private tellFailure(error: Error): void {
+    this.handler.onResponseError?.(this.controller, error);
+    this.controller.end();
   }
 
   bytes(): { sent: number; received: number } {

@@ -7,9 +7,12 @@ interface Abortable {
   abandon(reason: Error): void;
 }
 
+/** After the end there is nothing to give up. */
+const NOTHING: Abortable = { dumping: false, abandon() {} };
+
 /** What the caller holds from the start, whether or not there is a request yet: so that waiting and dialing can be aborted too. */
 export class PendingController implements Dispatcher.DispatchController {
-  private readonly exchange: Abortable;
+  private exchange: Abortable;
   real: Dispatcher.DispatchController | undefined;
   aborted = false;
   reason: Error | null = null;
@@ -19,6 +22,16 @@ export class PendingController implements Dispatcher.DispatchController {
 
   constructor(exchange: Abortable) {
     this.exchange = exchange;
+  }
+
+  /**
+   * It is over. A fetch keeps its handle until the response is collected, which takes more than one young collection: what hangs on
+   * it would be copied twice for nothing.
+   */
+  end(): void {
+    this.exchange = NOTHING;
+    this.real = undefined;
+    this.held = undefined;
   }
 
   get rawHeaders(): Dispatcher.DispatchController['rawHeaders'] {

@@ -66,6 +66,7 @@ export class Dial {
   /** The tunnel is in use (or given up): it can no longer be aborted from here. */
   finished(): void {
     this.over = true;
+    this.verify = undefined;
     this.listeners.length = 0;
   }
 

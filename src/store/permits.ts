@@ -58,7 +58,7 @@ export function isHeld(grant: MemoryGrant, issuer: object): boolean {
 
 /** The permits of one target by the end of their time, to find those whose holder was lost. */
 export class Outstanding {
-  private readonly permits: MemoryGrant[] = [];
+  private readonly permits: (MemoryGrant | undefined)[] = [];
   private oldest = 0;
 
   /** Costs nothing when the deadlines come in order, as they do unless some are booked ahead. */
@@ -66,7 +66,7 @@ export class Outstanding {
     const { permits } = this;
     let at = permits.length;
     permits.push(permit);
-    while (at > this.oldest && permits[at - 1].deadline > permit.deadline) {
+    while (at > this.oldest && permits[at - 1]!.deadline > permit.deadline) {
       permits[at] = permits[at - 1];
       at--;
     }
@@ -77,18 +77,23 @@ export class Outstanding {
   overdue(now: number): MemoryGrant | undefined {
     const { permits } = this;
     while (this.oldest < permits.length) {
-      const permit = permits[this.oldest];
+      const permit = permits[this.oldest]!;
       if (permit.phase === HELD) {
         if (permit.deadline > now) break;
-        this.oldest++;
+        this.forgetOldest();
         return permit;
       }
-      this.oldest++;
+      this.forgetOldest();
     }
     if (this.oldest > 1024 && this.oldest * 2 > permits.length) {
       permits.splice(0, this.oldest);
       this.oldest = 0;
     }
     return undefined;
+  }
+
+  /** Its place goes later, with many others; what it held must not wait for that, or the collector carries it along. */
+  private forgetOldest(): void {
+    this.permits[this.oldest++] = undefined;
   }
 }

@@ -6,6 +6,7 @@ import type { Grant, Policy, Route } from '../../src/store/store.ts';
 import { virtualClock } from '../../src/testing/virtual-clock.ts';
 import { worstWindow } from '../../src/testing/window.ts';
 import { atStore, storePolicy, TARGET } from '../support/at-store.ts';
+import { collectGarbage } from '../support/garbage.ts';
 import { offerOf, storeRoute } from '../support/store-trace.ts';
 
 const routes = (count: number, options: Partial<Route> = {}): Route[] =>
@@ -658,6 +659,27 @@ describe('memory follows the work', () => {
       clock.advanceSync(50);
     }
     expect(count(store)).toBe(1);
+  });
+
+  it('keeps no permit that is over', () => {
+    const { clock, answer, grant } = atStore(routes(1));
+    const permits: WeakRef<Grant>[] = [];
+    // In a function of its own, so that no stack slot is left with one of them.
+    const use = (): void => {
+      for (let i = 0; i < 500; i++) {
+        const permit = grant();
+        answer(permit);
+        permits.push(new WeakRef(permit));
+        clock.advanceSync(100);
+      }
+      grant();
+    };
+    use();
+    // What a WeakRef was made for, or asked for, is kept until the job is over.
+    return new Promise((resolve) => setImmediate(resolve)).then(() => {
+      collectGarbage();
+      expect(permits.filter((permit) => permit.deref() !== undefined).length).toBeLessThanOrEqual(1);
+    });
   });
 
   it('a target is never forgotten while anything of it matters: use, cooling, spacing, cooldown, rate, pause', () => {
