@@ -76,10 +76,13 @@ export class Exits {
   /** A carrier for a route: it opens the tunnels and keeps them. */
   open(route: PoolRoute): Carrier {
     const { options } = this.engine.targets.pool(route.pool);
+    const { connectMs, headersMs, bodyMs } = this.engine.timeouts;
     return carrier(route.endpoint, {
       clock: this.engine.clock,
       pool: route.pool,
-      connectMs: this.engine.timeouts.connectMs,
+      connectMs,
+      headersMs,
+      bodyMs,
       rotating: route.weight !== 1,
       requestTls: options.requestTls,
       proxyTls: options.proxyTls,

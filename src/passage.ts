@@ -88,12 +88,9 @@ export abstract class Passage extends Queued implements Gate {
   }
 
   protected send(carrier: Carrier): void {
-    const { timeouts } = this.engine;
     const { options, call } = this;
     // What fetch makes for each dispatch is ours to write to; cookies are added anew every time it is sent.
     const dispatched = call.attempts > 0 && call.jar === undefined ? options : { ...options };
-    dispatched.headersTimeout ??= timeouts.headersMs;
-    dispatched.bodyTimeout ??= timeouts.bodyMs;
     if (this.pool.options.rotation === 'per-request') dispatched.reset = true;
     // Not before: what was set while it waited in the queue goes along.
     if (call.jar !== undefined) {

@@ -22,6 +22,9 @@ export interface CarrierOptions {
   readonly clock: Clock;
   readonly pool: string;
   readonly connectMs: number;
+  /** Of responses, where the request says nothing else. */
+  readonly headersMs: number;
+  readonly bodyMs: number;
   /** The exit is another one for every tunnel. */
   readonly rotating: boolean;
   /** TLS with the targets. */
@@ -43,9 +46,11 @@ export function carrier(proxy: ProxyEndpoint | undefined, options: CarrierOption
 function gated(agent: Dispatcher, origins: Origins): Carrier {
   return {
     dispatch(options, handler, gate) {
+      const tunnels = origins.for(options);
+      if (tunnels !== undefined) return tunnels.send(options, handler, gate);
       // The options are a copy made for this dispatch; undici's dispatchers carry the gate along as they copy them.
       (options as GatedOptions)[kGate] = gate;
-      return (origins.for(options) ?? agent).dispatch(options, handler);
+      return agent.dispatch(options, handler);
     },
     destroy: () => agent.destroy(),
   };
@@ -195,10 +200,13 @@ async function checked(dial: Dial, socket: Socket): Promise<void> {
   if (socket.destroyed) throw lostTunnel(socket.errored);
 }
 
-function tunnelSettings(proxy: ProxyEndpoint | undefined, { clock, connectMs, pool }: CarrierOptions): TunnelSettings {
+function tunnelSettings(proxy: ProxyEndpoint | undefined, options: CarrierOptions): TunnelSettings {
+  const { clock, connectMs, headersMs, bodyMs, pool } = options;
   return {
     clock,
     connectMs,
+    headersMs,
+    bodyMs,
     timeoutError(dial) {
       if (proxy !== undefined && !dial.tunnelled) {
         const message = `the gateway ${proxy.address} did not answer within timeouts.connectMs = ${connectMs} ms`;

@@ -16,6 +16,8 @@ export type OpenTunnel = (params: Parameters<Connect>[0], dial: Dial, callback: 
 export interface TunnelSettings {
   readonly clock: Clock;
   readonly connectMs: number;
+  readonly headersMs: number;
+  readonly bodyMs: number;
   /** The error of a dial that took longer than `connectMs`. */
   readonly timeoutError: (dial: Dial) => Error;
 }

@@ -57,6 +57,8 @@ export class TunnelClient extends Client {
       connect: connect as never,
       allowH2: false,
       pipelining: 1,
+      headersTimeout: settings.headersMs,
+      bodyTimeout: settings.bodyMs,
       keepAliveTimeout: KEEP_ALIVE_MS,
       keepAliveMaxTimeout: KEEP_ALIVE_MOST_MS,
     });
@@ -106,19 +108,24 @@ export class OriginTunnels extends Dispatcher {
     this.settings = settings;
   }
 
+  /** As undici's agents call it: the gate came along with the options. */
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
-    const gate = (options as GatedOptions)[kGate];
+    return this.send(options, handler, (options as GatedOptions)[kGate]);
+  }
+
+  send(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler, gate: Gate): boolean {
     const client = this.take(gate.egress);
-    const send = (): boolean => client.dispatch(options, handler);
     client.carry(gate);
-    if (client.tunnel === undefined || client.tunnel.egress === gate.egress) return send();
+    const { tunnel } = client;
+    if (tunnel === undefined || tunnel.egress === gate.egress) return client.dispatch(options, handler);
     // A tunnel that is open, but whose exit is another one than the permit was given for.
+    const send = (): boolean => client.dispatch(options, handler);
     const refuse = (error: Error): boolean => {
       handler.onResponseError?.(undefined as never, error);
       return true;
     };
     try {
-      const admitted = gate.admit(client.tunnel);
+      const admitted = gate.admit(tunnel);
       if (admitted === undefined) return send();
       Promise.resolve(admitted).then(send, refuse);
       return true;
@@ -130,7 +137,9 @@ export class OriginTunnels extends Dispatcher {
   /** An idle tunnel through this egress, else any idle one, else a new client. */
   private take(egress: string): TunnelClient {
     const { idle } = this;
-    for (let i = idle.length - 1; i >= 0; i--) {
+    const last = idle.length - 1;
+    if (last >= 0 && idle[last].tunnel?.egress === egress) return idle.pop()!;
+    for (let i = last - 1; i >= 0; i--) {
       if (idle[i].tunnel?.egress === egress) return idle.splice(i, 1)[0];
     }
     const other = idle.pop();

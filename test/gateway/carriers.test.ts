@@ -134,6 +134,8 @@ describe('a carrier given up with work on it', () => {
           clock: systemClock,
           pool: 'res',
           connectMs: 1000,
+          headersMs: 1000,
+          bodyMs: 1000,
           rotating: false,
           requestTls: undefined,
           proxyTls: undefined,
