@@ -100,7 +100,7 @@ export class Engine implements Entry {
     handler: Dispatcher.DispatchHandler,
     held?: Passage,
   ): boolean {
-    this.sessions.sweep(this.clock.now());
+    this.sessions.sweep();
     const exchange = new Exchange(this, call, options, handler);
     // The further hops and attempts of a call that was there before are part of what is drained.
     if (this.ended || (this.closed && call.attempts === 0 && held === undefined)) {

@@ -71,8 +71,8 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
     this.controller.real = controller;
     if (this.state !== DIALING) return;
     this.state = SENT;
-    this.gatewayDid('ok');
     this.sentAt = engine.clock.now();
+    this.gatewayDid('ok', this.sentAt);
     this.counted = this.client?.tunnel;
     call.sends++;
     call.egress = grant.egress;

@@ -168,11 +168,11 @@ export abstract class Passage extends Queued implements Gate {
   }
 
   /** How the gateway did; once a pass. */
-  protected gatewayDid(end: 'ok' | 'ignored' | GatewayErrorKind): void {
+  protected gatewayDid(end: 'ok' | 'ignored' | GatewayErrorKind, now: number = this.engine.clock.now()): void {
     const { ticket, pool, engine } = this;
     if (ticket < 0) return;
     this.ticket = -1;
-    if (!pool.circuit.done(ticket, end, this.queue.key)) return;
+    if (!pool.circuit.done(ticket, end, this.queue.key, now)) return;
     const { isOpen: open, waitMs: forMs } = pool.circuit;
     engine.events.emit('circuit', { target: undefined, pool: pool.name, open, forMs });
     if (open) engine.admission.leavePool(pool);

@@ -78,6 +78,7 @@ export class PoolLine {
   }
 
   delete(lane: Lane): void {
+    if (this.lines.size === 0) return;
     const line = this.lines.get(lane.pool.name);
     if (line?.delete(lane) && line.size === 0) this.lines.delete(lane.pool.name);
   }

@@ -28,7 +28,7 @@ export class SessionBook {
     named.delete(key);
     if (route === undefined || route.closed || route.expiresAt <= now) {
       if (route !== undefined) this.end(route, 'expire');
-      this.sweep(now);
+      this.sweep();
       let room = pool.options.maxSessions - 1;
       for (const { pool: its } of named.values()) if (its === pool.name) room--;
       for (const [other, old] of named) {
@@ -46,7 +46,9 @@ export class SessionBook {
   }
 
   /** Gives up named sessions whose time is over; costs a comparison while there is none. */
-  sweep(now: number): void {
+  sweep(): void {
+    if (this.endsAt === Infinity) return;
+    const now = this.engine.clock.now();
     if (now < this.endsAt) return;
     this.endsAt = Infinity;
     for (const [key, route] of this.named) {

@@ -61,9 +61,8 @@ export abstract class Settling extends Passage {
     // The slowest lately: an old maximum fades, a new one counts at once.
     queue.slowestMs = Math.max(this.latencyMs, queue.slowestMs * 0.995);
     const { retryAfterCapMs } = engine.options.retry;
-    const wallNow = engine.clock.wallNow();
-    this.retryAfterMs = status >= 300 ? retryAfterOf(headers, wallNow, retryAfterCapMs) : undefined;
-    this.quota = mayHoldQuota(headers) ? quotaReport(headers, wallNow, retryAfterCapMs) : undefined;
+    if (status >= 300) this.retryAfterMs = retryAfterOf(headers, engine.clock.wallNow(), retryAfterCapMs);
+    if (mayHoldQuota(headers)) this.quota = quotaReport(headers, engine.clock.wallNow(), retryAfterCapMs);
     const { url } = this;
     call.requestedUrl ??= url;
     return { url, requestedUrl: call.requestedUrl, method: this.options.method, status, headers };

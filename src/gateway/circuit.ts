@@ -57,20 +57,20 @@ export class GatewayCircuit {
   }
 
   /** The gateway did its part, did not (by a fault of this kind), or was not asked. Returns whether the circuit opened or closed by it. */
-  done(ticket: number, end: 'ok' | 'ignored' | GatewayErrorKind, target: string): boolean {
+  done(ticket: number, end: 'ok' | 'ignored' | GatewayErrorKind, target: string, now: number): boolean {
     const { policy } = this;
     if (policy === undefined) return false;
-    if (end === 'ok') this.serves(target);
-    const failed = end === 'exit-failed' ? !this.servesOthers(target, policy) : TROUBLE.has(end as GatewayErrorKind);
+    if (end === 'ok') this.serves(target, now);
+    const failed =
+      end === 'exit-failed' ? !this.servesOthers(target, policy, now) : TROUBLE.has(end as GatewayErrorKind);
     const outcome = end === 'ok' ? SUCCESS : failed ? FAILURE : IGNORED;
     if (outcome === FAILURE) this.state ??= breakerState();
     if (this.state === undefined) return false;
-    return breakerDone(this.state, policy, ticket, outcome, this.clock.now(), this.random);
+    return breakerDone(this.state, policy, ticket, outcome, now, this.random);
   }
 
-  private serves(target: string): void {
+  private serves(target: string, at: number): void {
     const { served } = this;
-    const at = this.clock.now();
     if (served?.target === target) served.at = at;
     else {
       if (served !== undefined) this.servedBefore = served;
@@ -79,8 +79,8 @@ export class GatewayCircuit {
   }
 
   /** Whether it has lately led to another target: then it is this one that its exits cannot reach. */
-  private servesOthers(target: string, { windowMs }: BreakerPolicy): boolean {
+  private servesOthers(target: string, { windowMs }: BreakerPolicy, now: number): boolean {
     const other = this.served?.target === target ? this.servedBefore : this.served;
-    return other !== undefined && other.target !== target && this.clock.now() - other.at < windowMs;
+    return other !== undefined && other.target !== target && now - other.at < windowMs;
   }
 }

@@ -78,9 +78,9 @@ it('permits that come when the gateway has failed meanwhile go back, and those t
   const desk = new Desk({ policy: { limit: 50 }, store: late, breaker: BREAKER });
   const failing = Array.from({ length: BREAKER.minCalls }, () => desk.pool.circuit.pass());
   for (let i = 0; i < 6; i++)
-    desk.come({ then: () => desk.pool.circuit.done(desk.pool.circuit.pass(), 'ok', 'x.test') });
+    desk.come({ then: () => desk.pool.circuit.done(desk.pool.circuit.pass(), 'ok', 'x.test', desk.clock.now()) });
   await desk.clock.advance(2);
-  for (const ticket of failing) desk.pool.circuit.done(ticket, 'unreachable', 'shop.test');
+  for (const ticket of failing) desk.pool.circuit.done(ticket, 'unreachable', 'shop.test', desk.clock.now());
   const { waitMs } = desk.pool.circuit;
   expect(waitMs).toBeGreaterThan(500);
   await desk.clock.advance(100);
