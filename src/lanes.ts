@@ -63,6 +63,8 @@ export class Lane {
   heldBack = false;
   asking = false;
   again = false;
+  /** It is among its queue's needy, and there may be more to forget when nobody waits here any more. */
+  listed = false;
   /** Calls of the store that are not answered yet, and the permits they ask for. */
   private calls = 0;
   private asked = 0;
@@ -93,12 +95,18 @@ export class Lane {
       ways: pool,
       poolConcurrency: pool.options.concurrency,
       pin,
-      offer: pin === undefined ? (after) => pool.offer(after, this.waiters.size, queue.policy.limit) : undefined,
+      offer: pin === undefined ? (after) => this.offer(after) : undefined,
       // Where nothing has to be made, there is nothing to be patient for.
       patienceMs: pool.mints ? PATIENCE_MS : 0,
       horizonMs: 0,
       deadlineMs,
     };
+  }
+
+  /** It may take a function of the caller's, who may do anything meanwhile. */
+  private offer(after: number): PoolRoute | undefined {
+    this.list();
+    return this.pool.offer(after, this.waiters.size, this.queue.policy.limit);
   }
 
   /** Whether the pool would hold back if it were asked now. */
@@ -114,9 +122,19 @@ export class Lane {
     // Permits are fungible: as long as somebody waits for one that is held for long, all of them last.
     if (waiter.deadlineMs !== undefined && waiter.deadlineMs > demand.deadlineMs) {
       demand.deadlineMs = waiter.deadlineMs;
+      this.list();
     }
     if (front) this.waiters.unshift(waiter);
     else this.waiters.push(waiter);
+  }
+
+  /**
+   * From now on others know that somebody waits here. Most requests find nobody before them and a free slot: those need not be known,
+   * and there is nothing to undo after them.
+   */
+  list(): void {
+    if (this.listed) return;
+    this.listed = true;
     this.queue.needy.add(this);
   }
 

@@ -85,6 +85,7 @@ export class Turns {
       else if (!this.understood(lane, answer) || !this.deliver(lane, answer, asked)) break;
     }
     lane.asking = lane.isWaiting;
+    if (lane.waiters.size > 0) lane.list();
   }
 
   /** The store's answer comes later. */
@@ -161,6 +162,7 @@ export class Turns {
   forget(lane: Lane): void {
     const { queue } = lane;
     lane.demand.deadlineMs = this.deadlineMs;
+    lane.listed = false;
     queue.needy.delete(lane);
     this.roomless.delete(lane);
     this.growing.delete(lane);
@@ -184,6 +186,7 @@ export class Turns {
     pool.failure = undefined;
     // Whatever a session could not be made for, nobody waits for it.
     if (grants.length === asked.count) return true;
+    lane.list();
     if (failure !== undefined) lane.refuseAll(failure);
     const grows = lane.pin === undefined && !isTargets(reservation.limiting) && pool.hasOthers;
     lane.heldBack = grows && lane.isHeldBack;
@@ -217,7 +220,8 @@ export class Turns {
     const { queue, pool } = lane;
     lane.unjudged.length = 0;
     if (lane.waiters.size === 0) {
-      this.forget(lane);
+      if (lane.listed) this.forget(lane);
+      else queue.forget(lane);
       return;
     }
     if (pool.room <= 0) {
