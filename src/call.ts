@@ -66,6 +66,8 @@ export class Call {
   refusedBy: Pool | undefined;
   /** The bodies of redirects are read here, since nobody above will. */
   readonly dumpsRedirects: boolean;
+  /** It has no headers but those that fetch gives every request. */
+  plain = false;
   attempts = 0;
   /** Something of it came down to the dispatcher. */
   dispatched = false;

@@ -15,6 +15,7 @@ import { SessionBook } from './session-book.ts';
 import { Stats } from './stats.ts';
 import type { Store, Verdict } from './store/store.ts';
 import { Targets } from './targets.ts';
+import { type Placed, UnderWay } from './under-way.ts';
 
 /** Open ways out kept at a time, whatever the number of sessions: each holds up to a tunnel an origin. */
 const MOST_CARRIERS = 512;
@@ -31,7 +32,7 @@ export interface Entry {
 }
 
 /** What is drained when the manager closes: an exchange, or a lease. */
-export interface InFlight {
+export interface InFlight extends Placed {
   /** Nothing is awaited any more but its end, for which its holder is responsible. */
   readonly answered: boolean;
   /** Changes as long as something happens. */
@@ -55,7 +56,7 @@ export class Engine implements Entry {
   readonly entry: Entry;
   readonly timeouts: ResolvedOptions['timeouts'];
   readonly deadlineMs: number;
-  readonly exchanges: Set<InFlight> = new Set();
+  readonly exchanges: UnderWay<InFlight> = new UnderWay();
   private drained: (() => void) | undefined;
   private readonly unwatch: (() => void) | undefined;
   /** Calls of fetch under way, between their exchanges too. */

@@ -228,7 +228,8 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
       const { sent, received } = this.counted.count();
       call.bytesSent += sent;
       call.bytesReceived += received;
-      engine.stats.transferred(this.queue.key, this.pool.name, sent, received);
+      this.atTarget.transferred(sent, received);
+      this.overPool.transferred(sent, received);
     }
     this.releaseTunnel();
     this.leaveCarrier();

@@ -92,6 +92,7 @@ export class Fetcher {
     const pace = checkPace(init?.pace, engine.options, stay !== undefined);
     const request = prepareRequest(input, init as never, engine.options.headers, foreign);
     const call = new Call(pace, stay?.route ?? this.namedRoute(pace, request), request.dumpsRedirects);
+    call.plain = request.plain;
     call.stay = stay;
     call.jar = stay?.jarFor(input, init);
     const deadline = deadlineOf(call, request.signal, engine);

@@ -109,6 +109,10 @@ export abstract class Passage extends Queued implements Gate {
     return this.grant.egress;
   }
 
+  get plain(): boolean {
+    return this.call.plain && this.call.jar === undefined;
+  }
+
   dialing(dial: Dial): void {
     this.dial = dial;
     if (this.state === OVER) dial.abort(this.controller.reason ?? new Error('aborted'));

@@ -23,6 +23,8 @@ export abstract class Queued implements Waiter {
   private rung: Pool | undefined;
   /** Time in the queue. */
   protected waitedMs = 0;
+  /** Among all that is under way. */
+  place = -1;
 
   // Waiter
   readonly priority: number;
@@ -62,7 +64,7 @@ export abstract class Queued implements Waiter {
       call.stay?.check(undefined);
       const url = `${options.origin}${options.path}`;
       this.url = url;
-      this.target = engine.targets.classify(url, call.pace.tier);
+      this.target = engine.targets.classify(url, call.pace.tier, options.origin);
       this.queue = engine.targets.queueFor(this.target, call.pace.tier);
       const { pool, ladder } = this.queue;
       const named = call.pin?.pool ?? call.pace.pool;

@@ -2,6 +2,7 @@ import type { Clock, TimerHandle } from './clock.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
 import type { Ladder } from './ladder.ts';
 import type { Lane } from './lanes.ts';
+import type { Traffic } from './stats.ts';
 import type { Policy } from './store/store.ts';
 
 /** One target's lanes, and the one timer that wakes the first of them that is due. */
@@ -22,6 +23,8 @@ export class TargetQueue {
   readonly ladder: Ladder | undefined;
   /** Slowest answer seen lately, in milliseconds: how long an aborted request may still be on its way. */
   slowestMs = 1000;
+  /** What its requests are counted by. */
+  traffic: Traffic | undefined;
 
   constructor(key: string, policy: Policy, pool: Pool, ladder: Ladder | undefined) {
     this.key = key;

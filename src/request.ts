@@ -12,6 +12,8 @@ export interface PreparedRequest {
   readonly signal: AbortSignal | undefined;
   /** Nobody above reads the bodies of redirects. */
   readonly dumpsRedirects: boolean;
+  /** It has no headers but those that fetch gives every request. */
+  readonly plain: boolean;
   /** To be awaited before it is sent. */
   readonly ready: Promise<void> | undefined;
 }
@@ -55,6 +57,7 @@ export function prepareRequest(
     method: (merged.method ?? given?.method ?? 'GET').toUpperCase(),
     signal,
     dumpsRedirects: (merged.redirect ?? given?.redirect ?? 'follow') !== 'manual',
+    plain: false,
     ready: held?.then((body) => {
       merged.body = body;
       merged.duplex = 'half';
@@ -64,7 +67,7 @@ export function prepareRequest(
 
 /** What most requests are: nothing of it has to be looked at. */
 function plainGet(input: string): PreparedRequest {
-  return { input, init: {}, method: 'GET', signal: undefined, dumpsRedirects: true, ready: undefined };
+  return { input, init: {}, method: 'GET', signal: undefined, dumpsRedirects: true, plain: true, ready: undefined };
 }
 
 /** Whether a body can be sent once more. A stream may be, as long as nobody has read of it; everything else is there to be read again. */

@@ -3,6 +3,7 @@ import { mayHoldQuota, quotaReport } from './headers/quota-report.ts';
 import { retryAfterOf } from './headers/retry-after-of.ts';
 import { outcomeOf, type ResponseFacts } from './outcome.ts';
 import { ANSWERED, DIALING, OVER, Passage, WAITING } from './passage.ts';
+import type { Traffic } from './stats.ts';
 import type { Outcome, QuotaReport } from './store/store.ts';
 
 /** GitHub's secondary limits may say nothing of how long: "wait at least one minute", its documentation says. */
@@ -97,6 +98,14 @@ export abstract class Settling extends Passage {
     this.engine.admission.settle(this.queue, { grant: this.grant, outcome, retryAfterMs: restMs, quota, graceMs, end });
   }
 
+  protected get atTarget(): Traffic {
+    return (this.queue.traffic ??= this.engine.stats.target(this.queue.key));
+  }
+
+  protected get overPool(): Traffic {
+    return (this.pool.traffic ??= this.engine.stats.pool(this.pool.name));
+  }
+
   /** `countedMs`: what of the time counts as the target's latency. */
   protected report(
     outcome: Outcome,
@@ -105,8 +114,9 @@ export abstract class Settling extends Passage {
     countedMs: number = latencyMs,
   ): void {
     const { engine, target, pool, route, grant } = this;
-    const tell = engine.stats.settled(this.queue.key, pool.name, grant.egress, outcome, countedMs, this.waitedMs);
-    if (tell && engine.events.wants('health')) engine.events.emit('health', engine.stats.egresses());
+    const { stats } = engine;
+    const tell = stats.settled(this.atTarget, this.overPool, grant.egress, outcome, countedMs, this.waitedMs);
+    if (tell && engine.events.wants('health')) engine.events.emit('health', stats.egresses());
     if (outcome === 'blocked' || outcome === 'challenged') this.call.refusedBy = pool.hasOthers ? undefined : pool;
     const step = this.queue.ladder?.note(pool, grant.egress, outcome);
     if (step !== undefined) engine.moved(this.queue, step);

@@ -46,7 +46,8 @@ export interface EgressStats {
   readonly suspectSubnets: readonly string[];
 }
 
-class Traffic {
+/** Counts what happens at one target, or through one pool. */
+export class Traffic {
   requests = 0;
   readonly outcomes: Record<Outcome, number> = {
     ok: 0,
@@ -111,15 +112,15 @@ export class Stats {
 
   /** Counts how a request ended. Returns whether it is time to tell how the egresses are. */
   settled(
-    target: string,
-    pool: string,
+    target: Traffic,
+    pool: Traffic,
     egress: string,
     outcome: Outcome,
     latencyMs: number,
     waitedMs: number,
   ): boolean {
-    this.target(target).settled(outcome, latencyMs, waitedMs);
-    this.pool(pool).settled(outcome, latencyMs, waitedMs);
+    target.settled(outcome, latencyMs, waitedMs);
+    pool.settled(outcome, latencyMs, waitedMs);
     const healthy = healthOf(outcome);
     if (healthy !== undefined) {
       this.health.record(egress, healthy);
@@ -136,11 +137,6 @@ export class Stats {
     this.subnets.record(egress, refused);
   }
 
-  transferred(target: string, pool: string, sent: number, received: number): void {
-    this.target(target).transferred(sent, received);
-    this.pool(pool).transferred(sent, received);
-  }
-
   egresses(): EgressStats {
     return { ...this.health.stats(), suspectSubnets: this.subnets.suspects() };
   }
@@ -153,7 +149,8 @@ export class Stats {
     return [...this.targets].map(([name, traffic]) => [name, traffic.toStats()]);
   }
 
-  private target(name: string): Traffic {
+  /** To be kept by whoever counts often. */
+  target(name: string): Traffic {
     let traffic = this.targets.get(name);
     if (traffic === undefined) {
       const key = this.targets.size < MOST_TARGETS ? name : OTHER_TARGETS;
@@ -166,7 +163,7 @@ export class Stats {
     return traffic;
   }
 
-  private pool(name: string): Traffic {
+  pool(name: string): Traffic {
     let traffic = this.pools.get(name);
     if (traffic === undefined) {
       traffic = new Traffic();

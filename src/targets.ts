@@ -27,8 +27,11 @@ export class Targets {
     }
   }
 
-  classify(url: string, tier: string | undefined): Target {
-    const target = this.options.classifier.classify(url);
+  /** `origin`: the URL's, where somebody has parsed it. */
+  classify(url: string, tier: string | undefined, origin?: unknown): Target {
+    const { classifier } = this.options;
+    const known = typeof origin === 'string' ? classifier.everywhere(origin) : undefined;
+    const target = known ?? classifier.classify(url);
     if (tier === undefined) return target;
     // Another tier's budget, under the rule's other limits.
     let others = this.retiered.get(target);

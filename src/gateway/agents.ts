@@ -46,7 +46,7 @@ export function carrier(proxy: ProxyEndpoint | undefined, options: CarrierOption
 function gated(agent: Dispatcher, origins: Origins): Carrier {
   return {
     dispatch(options, handler, gate) {
-      const tunnels = origins.for(options);
+      const tunnels = origins.for(options, gate.plain);
       if (tunnels !== undefined) return tunnels.send(options, handler, gate);
       // The options are a copy made for this dispatch; undici's dispatchers carry the gate along as they copy them.
       (options as GatedOptions)[kGate] = gate;

@@ -29,12 +29,12 @@ export class Origins {
     return tunnels;
   }
 
-  /** The tunnels for a request; undefined where the agent has to see it: a new origin, or headers that it acts upon. */
-  for(options: Dispatcher.DispatchOptions & { servername?: string | null }): OriginTunnels | undefined {
+  /** The tunnels for a request; undefined where the agent has to see it: a new origin, or headers that it acts upon, unless it is plain. */
+  for(options: Dispatcher.DispatchOptions & { servername?: string | null }, plain = false): OriginTunnels | undefined {
     const { origin, headers } = options;
     if (typeof origin !== 'string') return undefined;
     const known = this.known.get(origin);
-    if (known === undefined || mayConcernAgent(headers)) return undefined;
+    if (known === undefined || (!plain && mayConcernAgent(headers))) return undefined;
     if (known.tunnels.ended) {
       this.known.delete(origin);
       return undefined;

@@ -1,5 +1,6 @@
 import type { Clock, Random } from '../clock.ts';
 import type { BreakerPolicy } from '../limits/breaker-core.ts';
+import type { Traffic } from '../stats.ts';
 import type { SharedWays } from '../store/store.ts';
 import { GatewayCircuit } from './circuit.ts';
 import { sharedKey } from './fingerprint.ts';
@@ -34,6 +35,8 @@ export class Pool implements SharedWays {
   private readonly resting: Resting = new Resting();
   /** Requests using the pool, and permits being asked of the store. */
   inUse = 0;
+  /** What they are counted by. */
+  traffic: Traffic | undefined;
   asked = 0;
   /** Whether exits were named so far, and whether any was not. */
   seen = false;

@@ -7,6 +7,8 @@ import { type Connect, dialFor, lostTunnel, type OpenTunnel, type TunnelSettings
 export interface Gate {
   /** Key of the egress whose slot the request holds. */
   readonly egress: string;
+  /** Whether the headers are fetch's own: none of those is an agent's business. */
+  readonly plain?: boolean;
   /** A dial was begun for it; aborting the dial aborts the request. */
   dialing(dial: Dial): void;
   /** The tunnel's exit is known. Throws (or rejects) when the request must not leave through it. */

@@ -25,6 +25,11 @@ export interface TargetClassifierOptions {
 export interface TargetClassifier {
   /** The target of an http or https URL. @throws {ConfigError} when it is neither, or no URL. */
   classify(url: URL | string): Target;
+  /**
+   * The target of all that is at an origin, written as `URL.origin` does; undefined where a rule looks at the path, and where nothing of
+   * the origin has been classified lately. For who has parsed the URL already.
+   */
+  everywhere(origin: string): Target | undefined;
 }
 
 interface Rule {
@@ -112,6 +117,10 @@ export function targetClassifier(options: TargetClassifierOptions = {}): TargetC
   }
 
   return {
+    everywhere(origin) {
+      const known = origins.get(origin);
+      return known === undefined || known.paths.length > 0 ? undefined : known.rest;
+    },
     classify(url) {
       const text = url instanceof URL ? url.href : url;
       const end = typeof text === 'string' ? endOfOrigin(text) : -1;

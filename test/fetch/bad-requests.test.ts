@@ -120,3 +120,22 @@ describe('a gateway function', () => {
     expect(await failureOf(proxies.fetch('http://shop.test/'))).toMatchObject({ name: 'ConfigError', cause: own });
   });
 });
+
+describe('over a tunnel that is open, a request that says nothing of itself goes straight on; one with headers does not escape', () => {
+  it.each([
+    ['an object', { 'Proxy-Authorization': 'Basic x' }],
+    ['pairs', [['PROXY-authorization', 'Basic x']] as [string, string][]],
+    ['Headers', new Headers({ 'proxy-authorization': 'Basic x' })],
+  ])('credentials for a proxy, as %s, do not reach the target', async (_what, headers) => {
+    await using gateway = await mockGateway({ exits: 1, hosts: { 'shop.test': target.url } });
+    await using proxies = pacedManager({ gateway: gateway.url });
+    const before = target.arrivals.length;
+    for (const init of [undefined, { headers }, undefined, { headers }]) {
+      const done = proxies.fetch('http://shop.test/', init);
+      if (init === undefined) await (await done).arrayBuffer();
+      else expect(await failureOf(done)).toMatchObject({ cause: { code: 'UND_ERR_INVALID_ARG' } });
+    }
+    expect(target.arrivals.length).toBe(before + 2);
+    expect(gateway.stats().connects).toBe(1);
+  });
+});

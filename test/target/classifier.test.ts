@@ -282,6 +282,42 @@ describe('identity', () => {
   });
 });
 
+describe('everywhere at an origin', () => {
+  const rules = [{ match: 'a.test' }, { match: 'b.test/api' }, { match: 'c.test:8080' }];
+
+  test('is what classify says of any URL there, once one has been asked for', () => {
+    const classifier = targetClassifier({ rules });
+    for (const origin of [
+      'https://x.a.test',
+      'http://c.test:8080',
+      'http://c.test',
+      'https://[::1]:3000',
+      'http://d.co.uk',
+    ]) {
+      expect(classifier.everywhere(origin)).toBeUndefined();
+      const target = classifier.classify(`${origin}/some/path?q`);
+      expect(classifier.everywhere(origin)).toBe(target);
+      expect(new URL(`${origin}/x`).origin).toBe(origin);
+    }
+  });
+
+  test('is nothing where the path decides, and what is no origin is not known', () => {
+    const classifier = targetClassifier({ rules });
+    for (const path of ['/', '/api/1']) classifier.classify(`https://b.test${path}`);
+    classifier.classify('https://x.a.test/');
+    for (const origin of [
+      'https://b.test',
+      'https://x.a.test/',
+      'HTTPS://x.a.test',
+      'https://x.a.test:443',
+      'x.a.test',
+      '',
+    ]) {
+      expect(classifier.everywhere(origin)).toBeUndefined();
+    }
+  });
+});
+
 describe('what is refused', () => {
   const a = 'a.test';
   const odd = (value: unknown): never => value as never;
