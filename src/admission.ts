@@ -2,15 +2,17 @@ import type { Clock } from './clock.ts';
 import { ClosedError, QueueTimeoutError, StoreError } from './errors.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
 import type { Ladder } from './ladder.ts';
-import { Lane, type Waiter } from './lanes.ts';
+import { Lane } from './lanes.ts';
 import { TargetQueue } from './queues.ts';
 import { isLater } from './store/answers.ts';
 import type { Awaitable, Binding, Grant, Policy, Report, Store, Verdict } from './store/store.ts';
 import { type AdmissionListener, Turns } from './turns.ts';
+import type { Waiter } from './waiter.ts';
 
-export type { Lane, Waiter } from './lanes.ts';
+export type { Lane } from './lanes.ts';
 export type { TargetQueue } from './queues.ts';
 export type { AdmissionListener } from './turns.ts';
+export type { Waiter } from './waiter.ts';
 
 /** Queues remembered while nobody waits in them. */
 const MOST_IDLE_QUEUES = 10_000;

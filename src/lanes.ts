@@ -1,40 +1,17 @@
-import type { Clock, TimerHandle } from './clock.ts';
+import type { Clock } from './clock.ts';
 import { BudgetExceededError, CircuitOpenError } from './errors.ts';
 import type { Pool, PoolRoute } from './gateway/pool.ts';
 import type { TargetQueue } from './queues.ts';
 import { isTargets } from './store/answers.ts';
 import type { Demand, Grant, Reservation } from './store/store.ts';
-import { type ListedWaiter, WaiterList } from './waiters.ts';
+import type { Waiter } from './waiter.ts';
+import { WaiterList } from './waiters.ts';
 
 /** A known way out that frees up this soon is waited for, rather than minting another session. */
 const PATIENCE_MS = 50;
 
 /** So many calls of the store at once, for one lane: while it decides one, what the other brought is handed out. */
 const MOST_CALLS = 2;
-
-/** A request that wants a permit. */
-export interface Waiter extends ListedWaiter {
-  lane: Lane | undefined;
-  /** Slots it takes, an integer ≥ 1. */
-  readonly cost: number;
-  /** Which of the target's rates count for it; undefined for all. */
-  readonly applies: readonly boolean[] | undefined;
-  /** Any pool of the target's will do. */
-  readonly free: boolean;
-  queuedAt: number;
-  /** When it gives up, on the clock; `Infinity` = never. */
-  giveUpAt: number;
-  /** The longest wait it was asked for with, in milliseconds. */
-  readonly maxWaitMs: number;
-  giveUpTimer: TimerHandle | undefined;
-  /** How long its permit must last in the store, in milliseconds, where that is longer than any request's. */
-  readonly deadlineMs?: number;
-  /** Called at most once a wait, synchronously: the request may leave now. */
-  granted(grant: Grant): void;
-  /** Its pool has been left for another, which it is to wait for instead. Not called for those that asked for their pool. */
-  moved?(pool: Pool): void;
-  refused(error: Error): void;
-}
 
 /** Those who wait for the same thing: any route of a pool, or one certain route, at one target, under the same of its rates. */
 export class Lane {
