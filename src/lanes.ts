@@ -103,6 +103,8 @@ export class Lane {
     }
     if (front) this.waiters.unshift(waiter);
     else this.waiters.push(waiter);
+    // The store may take its time: who comes meanwhile waits.
+    if (this.asking) this.list();
   }
 
   /**

@@ -181,7 +181,8 @@ export class Turns {
       if (grant.startInMs > 0) this.clock.setTimeout(() => this.hand(lane, grant, asked), Math.ceil(grant.startInMs));
       else this.hand(lane, grant, asked);
     }
-    if (grants.length > 0 && queue.needy.delete(lane) && lane.waiters.size > 0) queue.needy.add(lane);
+    // To the end of the line; where nobody waits it keeps its place until it is forgotten, for somebody may come before that.
+    if (grants.length > 0 && lane.waiters.size > 0 && queue.needy.delete(lane)) queue.needy.add(lane);
     const { failure } = pool;
     pool.failure = undefined;
     // Whatever a session could not be made for, nobody waits for it.
