@@ -31,12 +31,13 @@ export class Admission {
   private forgetAt = MOST_IDLE_QUEUES;
   private closed = false;
 
-  constructor(store: Store, clock: Clock, deadlineMs: number, listener: AdmissionListener) {
+  /** `mostPerCall`: permits asked of the store at a time, where it is not for the queue to say. */
+  constructor(store: Store, clock: Clock, deadlineMs: number, listener: AdmissionListener, mostPerCall?: number) {
     this.store = store;
     this.clock = clock;
     this.deadlineMs = deadlineMs;
     this.listener = listener;
-    this.turns = new Turns(store, clock, deadlineMs, listener);
+    this.turns = new Turns(store, clock, deadlineMs, listener, mostPerCall);
   }
 
   /** Requests that wait for a permit. */

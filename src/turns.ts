@@ -31,12 +31,20 @@ export class Turns {
   /** Lanes that wait for room in their pool, and those that another session of their pool would help. */
   private readonly roomless = new PoolLine();
   private readonly growing = new PoolLine();
+  private readonly mostPerCall: number;
 
-  constructor(store: Store, clock: Clock, deadlineMs: number, listener: AdmissionListener) {
+  constructor(
+    store: Store,
+    clock: Clock,
+    deadlineMs: number,
+    listener: AdmissionListener,
+    mostPerCall = MOST_PER_CALL,
+  ) {
     this.store = store;
     this.clock = clock;
     this.deadlineMs = deadlineMs;
     this.listener = listener;
+    this.mostPerCall = mostPerCall;
   }
 
   /** Asks for the lanes that something may have helped, in turn; when the target itself is at its limit, once for all of them. */
@@ -69,7 +77,7 @@ export class Turns {
   private send(lane: Lane): void {
     lane.asking = true;
     for (;;) {
-      const demand = lane.next(MOST_PER_CALL);
+      const demand = lane.next(this.mostPerCall);
       if (demand !== undefined || !lane.isWaiting) lane.again = lane.missed = false;
       if (demand === undefined) break;
       // As it is now: the lane's own demand changes.
@@ -263,5 +271,7 @@ export class Turns {
   private failed(lane: Lane, error: unknown): void {
     this.listener.storeFailed(error);
     lane.refuseRest(StoreError.from(error));
+    // Who was refused may have come again, or sent others: for them the store is asked anew, but not at once and for ever.
+    if (lane.again) lane.dueAt = this.clock.now();
   }
 }

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
+import type { Awaitable, Demand, Reservation } from '../../src/store/store.ts';
 import type { VirtualClock } from '../../src/testing/virtual-clock.ts';
-import { type Client, Desk, LateStore, proxies } from '../support/at-admission.ts';
+import { type Client, CountingStore, Desk, LateStore, proxies } from '../support/at-admission.ts';
 
 // Who waits must be known to all that may wake it, whatever came before it.
 
@@ -42,3 +43,21 @@ it('who comes while the store is asked for one that has left is counted among th
   expect(desk.admission.waiting).toBe(2);
   expect(desk.admission.waiting).toBe(desk.clients.filter((client) => client.waiting).length);
 });
+
+it.each([1, 5])(
+  'who comes again as soon as it is refused, since the store failed %i times at once, is served in the end',
+  async (failures) => {
+    let left = failures;
+    class Failing extends CountingStore {
+      override reserve(target: string, demand: Demand): Awaitable<Reservation> {
+        if (left-- > 0) throw new Error('out of order');
+        return super.reserve(target, demand);
+      }
+    }
+    const desk = new Desk({ policy: { limit: 5 }, store: (clock) => new Failing(clock) });
+    const otherwise = (): void => void desk.come({ otherwise });
+    desk.come({ otherwise });
+    await desk.clock.runUntilIdle(1000);
+    expect(desk.clients.map(({ grant }) => grant !== undefined)).toEqual([...Array(failures).fill(false), true]);
+  },
+);

@@ -104,6 +104,8 @@ export interface Wish {
   readonly applies?: readonly boolean[];
   /** Called when it is granted its permit. */
   readonly then?: (client: Client) => void;
+  /** Called when it is refused. */
+  readonly otherwise?: (client: Client) => void;
 }
 
 /** Someone who waits for a permit, and says how that went. */
@@ -162,6 +164,7 @@ export class Client implements Waiter {
     if (!this.waiting) throw new Error(`client ${this.number} was refused twice, or after it had left`);
     this.error = error;
     this.at = this.desk.clock.now();
+    this.wish.otherwise?.(this);
   }
 
   moved(pool: Pool): void {
@@ -204,6 +207,8 @@ export interface DeskOptions {
   readonly deadlineMs?: number;
   /** The clock that the admission sees, when it is not quite the one of the test. */
   readonly seen?: (clock: VirtualClock) => Clock;
+  /** Permits asked of the store at a time. */
+  readonly mostPerCall?: number;
   /** Of the pools' gateways. */
   readonly breaker?: BreakerPolicy;
 }
@@ -238,6 +243,7 @@ export class Desk {
     deadlineMs = 60_000,
     seen,
     breaker,
+    mostPerCall,
   }: DeskOptions = {}) {
     this.clock = clock;
     this.policy = storePolicy(policy);
@@ -247,10 +253,11 @@ export class Desk {
     this.pools = new Map(
       resolvePools({ pools }).map((options) => [options.name, new Pool(options, clock, random, breaker)]),
     );
-    this.admission = new Admission(this.store, seen?.(clock) ?? clock, deadlineMs, {
-      verdicts: (verdicts) => void this.verdicts.push(...verdicts),
-      storeFailed: (error) => void this.failures.push(error),
-    });
+    const listener = {
+      verdicts: (verdicts: readonly Verdict[]) => void this.verdicts.push(...verdicts),
+      storeFailed: (error: unknown) => void this.failures.push(error),
+    };
+    this.admission = new Admission(this.store, seen?.(clock) ?? clock, deadlineMs, listener, mostPerCall);
   }
 
   get pool(): Pool {
