@@ -78,7 +78,8 @@ function prepare(db: DatabaseSync, path: string, busyMs: number): void {
   // A read that does not ask for much, but tells whether it is a database at all.
   const mode = readPragma(db, 'journal_mode');
   // Checked before anything is written: it may be somebody else's.
-  if (isEmpty(db, path) && mode !== 'wal') persist(busyMs, () => db.exec('PRAGMA journal_mode = WAL'));
+  if (atOnce(db, () => isEmpty(db, path)) && mode !== 'wal')
+    persist(busyMs, () => db.exec('PRAGMA journal_mode = WAL'));
   // A commit then waits for no disk. The last ones are lost with the machine's power; with a process, none.
   db.exec('PRAGMA synchronous = NORMAL');
   db.exec('BEGIN IMMEDIATE');
@@ -92,6 +93,16 @@ function prepare(db: DatabaseSync, path: string, busyMs: number): void {
   } catch (error) {
     db.exec('ROLLBACK');
     throw error;
+  }
+}
+
+/** What `look` sees is of one moment: between two readings another process may make its tables. */
+function atOnce<T>(db: DatabaseSync, look: () => T): T {
+  db.exec('BEGIN');
+  try {
+    return look();
+  } finally {
+    db.exec('ROLLBACK');
   }
 }
 
