@@ -38,7 +38,7 @@ export class Turns {
     clock: Clock,
     deadlineMs: number,
     listener: AdmissionListener,
-    mostPerCall = MOST_PER_CALL,
+    mostPerCall: number = MOST_PER_CALL,
   ) {
     this.store = store;
     this.clock = clock;
