@@ -45,6 +45,12 @@ const untilOf = (one: Passage): number => (absolute.has(one) ? one.arrivedAt : o
 
 type Scenario = typeof scenario extends fc.Arbitrary<infer T> ? T : never;
 
+/** Half of all are refused, over eight egresses: the target’s wait comes again and again. Chance alone makes few of those in some runs. */
+const HARD: Scenario = {
+  ...{ seed: 1, exits: 8, limit: 20, windowMs: 60_000, spacing: 'burst', latencyMs: 100 },
+  ...{ churn: 0, limited: 0.5, broken: 0, aborts: 0, scope: 'ip', names: true },
+};
+
 async function run(s: Scenario): Promise<Stage> {
   const stage: Stage = new Stage({
     seed: s.seed,
@@ -111,9 +117,9 @@ describe('P2 in virtual time, whatever form the wait is told in', () => {
           quiet(passages, one.answeredAt, longest, 'widened');
         }
       }),
-      { numRuns: 70 },
+      { numRuns: 70, examples: [[HARD]] },
     );
-    expect(widened).toBeGreaterThan(50);
+    expect(widened).toBeGreaterThan(20);
   });
 
   const second = (ms: number): string => String(Math.ceil(ms / 1000));

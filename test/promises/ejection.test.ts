@@ -16,6 +16,12 @@ const ALL_BAD: Scenario = {
   ...{ untilMs: Infinity, share: 0.5, latencyMs: 10 },
 };
 
+/** Most of a list is refused for a minute, and let in again then. */
+const RELENTING: Scenario = {
+  ...{ seed: 1, exits: 8, pool: 'list', bad: 6, refused: 1 },
+  ...{ untilMs: 60_000, share: 0.8, latencyMs: 10 },
+};
+
 const scenario = fc.record({
   seed: fc.integer({ min: 0, max: 2 ** 31 - 1 }),
   exits: fc.integer({ min: 2, max: 8 }),
@@ -92,7 +98,7 @@ describe('P5 in virtual time', () => {
           ).toEqual([]);
         }
       }),
-      { numRuns: 15, examples: [[ALL_BAD]] },
+      { numRuns: 15, examples: [[ALL_BAD], [RELENTING]] },
     );
     expect(probes).toBeGreaterThan(10);
     expect(returns).toBeGreaterThan(2);
