@@ -102,9 +102,9 @@ export class Admission {
         },
       );
     }
-    if (!this.turns.isShort(pool)) return binding;
+    if (!this.turns.pools.isShort(pool)) return binding;
     // Once the caller has heard of it, and perhaps retired the session: only then is it known what the pool has.
-    const soon = (): void => queueMicrotask(() => this.turns.grew(pool, grant.target));
+    const soon = (): void => queueMicrotask(() => this.turns.pools.grew(pool, grant.target));
     if (!isLater(binding)) {
       soon();
       return binding;
@@ -155,7 +155,7 @@ export class Admission {
   finished(queue: TargetQueue, pool: Pool): void {
     queue.active--;
     pool.inUse--;
-    this.turns.fill(pool);
+    this.turns.pools.fill(pool);
   }
 
   /** Something became free at this target. */

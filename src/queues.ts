@@ -69,30 +69,3 @@ export class TargetQueue {
     else this.lanes.set(pin, others);
   }
 }
-
-/** Lanes that wait for something of their pool, in turn. */
-export class PoolLine {
-  private readonly lines = new Map<string, Set<Lane>>();
-
-  add(lane: Lane): void {
-    const line = this.lines.get(lane.pool.name);
-    if (line === undefined) this.lines.set(lane.pool.name, new Set([lane]));
-    else line.add(lane);
-  }
-
-  delete(lane: Lane): void {
-    if (this.lines.size === 0) return;
-    const line = this.lines.get(lane.pool.name);
-    if (line?.delete(lane) && line.size === 0) this.lines.delete(lane.pool.name);
-  }
-
-  has(pool: string): boolean {
-    return this.lines.has(pool);
-  }
-
-  /** Those who stand in line at the moment: not who joins, or joins again, meanwhile. */
-  of(pool: string): Lane[] {
-    const line = this.lines.get(pool);
-    return line === undefined ? [] : [...line];
-  }
-}

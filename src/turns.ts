@@ -1,8 +1,8 @@
 import type { Clock } from './clock.ts';
 import { StoreError } from './errors.ts';
-import type { Pool } from './gateway/pool.ts';
 import type { Lane } from './lanes.ts';
-import { PoolLine, type TargetQueue } from './queues.ts';
+import { PoolLines } from './pool-lines.ts';
+import type { TargetQueue } from './queues.ts';
 import { isLater, isReservation, isTargets } from './store/answers.ts';
 import type { Awaitable, Grant, Reservation, Store, Verdict } from './store/store.ts';
 
@@ -28,9 +28,8 @@ export class Turns {
   private readonly clock: Clock;
   private readonly listener: AdmissionListener;
   private readonly deadlineMs: number;
-  /** Lanes that wait for room in their pool, and those that another session of their pool would help. */
-  private readonly roomless = new PoolLine();
-  private readonly growing = new PoolLine();
+  /** Those who wait for something of their pool. */
+  readonly pools: PoolLines = new PoolLines((lane) => this.drain(lane));
   private readonly mostPerCall: number;
 
   constructor(
@@ -108,51 +107,23 @@ export class Turns {
         lane.done(count);
         if (this.understood(lane, reservation) && this.deliver(lane, reservation, asked)) this.ask(lane);
         else if (!lane.asking) this.schedule(lane);
-        this.fill(lane.pool);
+        this.pools.fill(lane.pool);
       },
       (error) => {
         lane.answered();
         lane.done(count);
         this.failed(lane, error);
         if (!lane.asking) this.schedule(lane);
-        this.fill(lane.pool);
+        this.pools.fill(lane.pool);
       },
     );
-  }
-
-  /** Places of a pool are free: to the lanes that wait for one, in turn. */
-  fill(pool: Pool): void {
-    if (!this.roomless.has(pool.name) || pool.room <= 0) return;
-    for (const lane of this.roomless.of(pool.name)) {
-      this.roomless.delete(lane);
-      if (lane.waiters.size > 0) this.drain(lane);
-      if (pool.room <= 0) return;
-    }
-  }
-
-  /** Whether anybody waits whom another session of the pool would help. */
-  isShort(pool: string): boolean {
-    return this.growing.has(pool);
-  }
-
-  /** A permit of this target was bound or given back: if that changed what the pool has, those who wait for more may ask. */
-  grew(name: string, target: string): void {
-    const lanes = this.growing.of(name);
-    if (lanes.length === 0) return;
-    const { pool } = lanes[0];
-    if (!pool.changed) return;
-    pool.changed = false;
-    for (const lane of lanes) {
-      if (lane.waiters.size === 0) continue;
-      if (lane.queue.key === target || pool.offerInMs(lane.isHeldBack) === 0) this.drain(lane);
-    }
   }
 
   /** Gives back a permit that nobody used: its slot goes to the next in line. */
   giveBack(queue: TargetQueue, grant: Grant): void {
     const back = (): void => {
       this.askFor(queue, (lane) => lane.sharesWith(grant));
-      this.grew(grant.route.pool, queue.key);
+      this.pools.grew(grant.route.pool, queue.key);
     };
     const failed = (error: unknown): void => this.listener.storeFailed(error);
     let answer: Awaitable<void>;
@@ -172,8 +143,7 @@ export class Turns {
     lane.demand.deadlineMs = this.deadlineMs;
     lane.listed = false;
     queue.needy.delete(lane);
-    this.roomless.delete(lane);
-    this.growing.delete(lane);
+    this.pools.forget(lane);
     queue.forget(lane);
     lane.circuitBound = false;
     if (queue.needy.size === 0) queue.clearTimer(this.clock);
@@ -199,8 +169,7 @@ export class Turns {
     if (failure !== undefined) lane.refuseAll(failure);
     const grows = lane.pin === undefined && !isTargets(reservation.limiting) && pool.hasOthers;
     lane.heldBack = grows && lane.isHeldBack;
-    if (grows) this.growing.add(lane);
-    else this.growing.delete(lane);
+    this.pools.grows(lane, grows);
     lane.heldUp(reservation, grows ? Math.max(1, pool.offerInMs(lane.heldBack)) : Infinity);
     const { unjudged } = lane;
     lane.unjudged = [];
@@ -215,7 +184,7 @@ export class Turns {
     const lasting = (waiter?.deadlineMs ?? 0) <= Math.max(deadlineMs, this.deadlineMs);
     if (waiter === undefined || !lasting || lane.pool.circuit.isOpen) {
       this.giveBack(lane.queue, grant);
-      this.fill(lane.pool);
+      this.pools.fill(lane.pool);
       return;
     }
     lane.remove(waiter);
@@ -241,7 +210,7 @@ export class Turns {
       lane.probing = false;
       lane.pollMs = undefined;
       lane.targetBound = lane.settleBound = false;
-      this.roomless.add(lane);
+      this.pools.waitForRoom(lane);
       this.wakeAt(queue, lane.wakeAt);
       return;
     }
