@@ -8,6 +8,7 @@ import { Events } from './events.ts';
 import { Exchange } from './exchange.ts';
 import { Exits } from './exits.ts';
 import { Carriers } from './gateway/carriers.ts';
+import { JustAnswered } from './just-answered.ts';
 import type { Step } from './ladder.ts';
 import type { ResolvedOptions } from './options.ts';
 import type { Passage } from './passage.ts';
@@ -57,6 +58,7 @@ export class Engine implements Entry {
   readonly timeouts: ResolvedOptions['timeouts'];
   readonly deadlineMs: number;
   readonly exchanges: UnderWay<InFlight> = new UnderWay();
+  readonly justAnswered: JustAnswered = new JustAnswered();
   private drained: (() => void) | undefined;
   private readonly unwatch: (() => void) | undefined;
   /** Calls of fetch under way, between their exchanges too. */

@@ -215,15 +215,7 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
     const before = this.state;
     this.state = OVER;
     engine.exchanges.delete(this);
-    if (before === ANSWERED) {
-      engine.admission.settle(this.queue, {
-        grant: this.grant,
-        outcome: undefined,
-        retryAfterMs: undefined,
-        graceMs: 0,
-        end: true,
-      });
-    }
+    if (before === ANSWERED) this.ended();
     if (before >= SENT && this.counted !== undefined) {
       const { sent, received } = this.counted.count();
       call.bytesSent += sent;

@@ -21,6 +21,8 @@ export abstract class Settling extends Passage {
   private latencyMs = 0;
   private retryAfterMs: number | undefined;
   private quota: QuotaReport | undefined;
+  /** The answer is an ordinary one, and the store does not know it yet. */
+  private untold = false;
 
   /** Gives up before undici has the request; what it holds goes back. */
   abandon(reason: Error): void {
@@ -81,12 +83,28 @@ export abstract class Settling extends Passage {
     const retryAfterMs = this.retryAfterMs ?? unsaidRestMs(outcome, this.quota, facts.headers);
     call.outcome = outcome;
     call.retryAfterMs = retryAfterMs;
-    this.settle(outcome, retryAfterMs, 0, false, this.quota);
+    if (outcome === 'ok' && retryAfterMs === undefined && this.quota === undefined) {
+      this.untold = true;
+      engine.justAnswered.add(this);
+    } else this.settle(outcome, retryAfterMs, 0, false, this.quota);
     this.report(outcome, facts.status, this.latencyMs);
   }
 
+  tell(): void {
+    if (!this.untold) return;
+    this.untold = false;
+    this.settle('ok', undefined, 0, false);
+  }
+
+  /** The response is over: its place among the concurrent ones is free. */
+  protected ended(): void {
+    const outcome = this.untold ? 'ok' : undefined;
+    this.untold = false;
+    this.settle(outcome, undefined, 0, true);
+  }
+
   protected settle(
-    outcome: Outcome,
+    outcome: Outcome | undefined,
     retryAfterMs: number | undefined,
     graceMs: number,
     end: boolean,
