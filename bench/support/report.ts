@@ -13,6 +13,14 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 
+/** Where the median of all there could be lies, with 95 % confidence, whatever their distribution: by order statistics. */
+export function medianWithin(values: readonly number[]): [from: number, to: number] {
+  const sorted = [...values].sort((a, b) => a - b);
+  const reach = 0.98 * Math.sqrt(sorted.length);
+  const at = (rank: number): number => sorted[Math.min(Math.max(rank, 0), sorted.length - 1)];
+  return [at(Math.floor(sorted.length / 2 - reach)), at(Math.ceil(sorted.length / 2 + reach) - 1)];
+}
+
 /** Three significant digits, thousands separated: figures of a noisy machine are worth no more. */
 export function figure(value: number): string {
   if (!Number.isFinite(value)) return '–';
