@@ -4,7 +4,7 @@ import type { Pool, PoolRoute } from './gateway/pool.ts';
 import type { Ladder } from './ladder.ts';
 import { Lane } from './lanes.ts';
 import { TargetQueue } from './queues.ts';
-import { isLater } from './store/answers.ts';
+import { areVerdicts, isLater } from './store/answers.ts';
 import type { Awaitable, Binding, Grant, Policy, Report, Store, Verdict } from './store/store.ts';
 import { type AdmissionListener, Turns } from './turns.ts';
 import type { Waiter } from './waiter.ts';
@@ -133,7 +133,7 @@ export class Admission {
   }
 
   private settled(queue: TargetQueue, { graceMs, grant }: Report, changed: readonly Verdict[]): void {
-    if (!Array.isArray(changed)) {
+    if (!areVerdicts(changed)) {
       this.failed(new StoreError(`settle: expected an array of verdicts, got ${String(changed)}`));
       return;
     }

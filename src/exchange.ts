@@ -226,6 +226,8 @@ export class Exchange extends Settling implements Dispatcher.DispatchHandler {
     this.releaseTunnel();
     this.leaveCarrier();
     if (before !== WAITING) engine.admission.finished(this.queue, this.pool);
+    // Not before all is given back: who hears of it may send the next request at once.
+    this.reportAnswer();
     if (call.live === this) {
       call.live = undefined;
       call.onEnd?.();

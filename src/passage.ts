@@ -61,7 +61,15 @@ export abstract class Passage extends Queued implements Gate {
       this.abandon(lost);
       return;
     }
-    const { carrier } = (this.carried = engine.carriers.use(this.route));
+    let carrier: Carrier;
+    try {
+      this.carried = engine.carriers.use(this.route);
+      carrier = this.carried.carrier;
+    } catch (error) {
+      // A transport of the caller's own: it ends this request, not the one that made room for it.
+      this.onResponseError(undefined, error as Error);
+      return;
+    }
     const { probeUrl } = this.pool.options;
     if (probeUrl === undefined || this.route.probed !== undefined) this.send(carrier);
     else {

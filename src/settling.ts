@@ -21,8 +21,8 @@ export abstract class Settling extends Passage {
   private latencyMs = 0;
   private retryAfterMs: number | undefined;
   private quota: QuotaReport | undefined;
-  /** The answer is an ordinary one, and the store does not know it yet. */
-  private untold = false;
+  /** The status of an ordinary answer that nobody knows of yet. */
+  private untold: number | undefined;
 
   /** Gives up before undici has the request; what it holds goes back. */
   abandon(reason: Error): void {
@@ -84,23 +84,30 @@ export abstract class Settling extends Passage {
     call.outcome = outcome;
     call.retryAfterMs = retryAfterMs;
     if (outcome === 'ok' && retryAfterMs === undefined && this.quota === undefined) {
-      this.untold = true;
+      this.untold = facts.status;
       engine.justAnswered.add(this);
-    } else this.settle(outcome, retryAfterMs, 0, false, this.quota);
+      return;
+    }
+    this.settle(outcome, retryAfterMs, 0, false, this.quota);
     this.report(outcome, facts.status, this.latencyMs);
   }
 
   tell(): void {
-    if (!this.untold) return;
-    this.untold = false;
+    if (this.untold === undefined) return;
     this.settle('ok', undefined, 0, false);
+    this.reportAnswer();
   }
 
-  /** The response is over: its place among the concurrent ones is free. */
+  /** The response is over: its place among the concurrent ones is free. What it was is still to be reported then, where nobody knows. */
   protected ended(): void {
-    const outcome = this.untold ? 'ok' : undefined;
-    this.untold = false;
-    this.settle(outcome, undefined, 0, true);
+    this.settle(this.untold === undefined ? undefined : 'ok', undefined, 0, true);
+  }
+
+  protected reportAnswer(): void {
+    const status = this.untold;
+    if (status === undefined) return;
+    this.untold = undefined;
+    this.report('ok', status, this.latencyMs);
   }
 
   protected settle(

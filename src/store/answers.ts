@@ -1,4 +1,4 @@
-import type { Awaitable, Limiting, Reservation } from './store.ts';
+import type { Awaitable, Limiting, Reservation, Verdict } from './store.ts';
 
 // What a store said. One of the caller's own may answer anything.
 
@@ -16,4 +16,9 @@ export function isTargets(limiting: Limiting | undefined): boolean {
 export function isReservation(answer: unknown): answer is Reservation {
   const { grants, retryInMs } = (answer ?? {}) as Partial<Reservation>;
   return Array.isArray(grants) && typeof retryInMs === 'number';
+}
+
+/** Whether it is what `settle` is to answer, as far as it is looked at. */
+export function areVerdicts(answer: unknown): answer is readonly Verdict[] {
+  return Array.isArray(answer) && answer.every((one) => typeof one === 'object' && one !== null);
 }

@@ -76,6 +76,7 @@ describe('a store that answers', () => {
   it.each([
     ['at once', () => null],
     ['later', async () => null],
+    ['among others', () => [null]],
   ])('settle with nothing %s: it is told, the page is there', async (_, settle) => {
     const { proxies, told } = managerWith(broken({ settle }));
     const response = await proxies.fetch('http://shop.test/');

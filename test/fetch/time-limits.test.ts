@@ -135,6 +135,14 @@ describe('pace.maxWaitMs', () => {
     expect(target.arrivals).toHaveLength(1);
   });
 
+  it('is known to be too short by who hears that the slot is used', async () => {
+    await using proxies = pacedManager({ targets: SLOW });
+    const first = Promise.withResolvers<unknown>();
+    proxies.on('settle', () => first.resolve(failureOf(proxies.fetch(target.url, { pace: { maxWaitMs: 5000 } }))));
+    await proxies.fetch(target.url);
+    expect(await within(4000, () => first.promise)).toBeInstanceOf(BudgetExceededError);
+  });
+
   it('of 0 sends what can go now and nothing else', async () => {
     await using proxies = pacedManager({
       targets: [{ match: '127.0.0.1', budget: { limit: 3, windowMs: 60_000, spacing: 'burst' } }],

@@ -46,7 +46,8 @@ function worker(places = 4) {
   const report = { outcome: 'ok', retryAfterMs: undefined, graceMs: 0 } as const;
   return {
     store,
-    reserve: (count = 1) => store.reserve('shop.test', { ...demand, count }) as Reservation,
+    reserve: (count = 1, deadlineMs = demand.deadlineMs) =>
+      store.reserve('shop.test', { ...demand, count, deadlineMs }) as Reservation,
     end: (...grants: readonly Grant[]) =>
       void store.settle(
         'shop.test',
@@ -149,6 +150,16 @@ describe('places in a pool', () => {
     clock.advanceSync(600_000);
     expect(taken()).toBe(1);
     end(second);
+  });
+
+  it('last as long as those who got them from another, though these hold theirs for longer', async () => {
+    const one = hire(1);
+    one.end(...one.reserve().grants);
+    const { grants } = one.reserve(1, 600_000);
+    await clock.advance(300_000);
+    expect([taken(), hire(1).reserve().grants.length]).toEqual([1, 0]);
+    one.end(...grants);
+    await clock.advance(100);
   });
 
   it('of a worker that was killed come back', () => {

@@ -22,6 +22,12 @@ interface Spare {
   readonly at: number;
 }
 
+/** When a place was taken, and until when it is taken at the least, should nobody say anything more of it. */
+interface Term {
+  readonly from: number;
+  readonly to: number;
+}
+
 /**
  * Places among the requests that use a pool, in all processes together. A pool is no target's, so its state is elsewhere:
  * the narrower limits, those of the target, are taken first, and given back when there is no place.
@@ -33,7 +39,7 @@ export class Places {
   private readonly policies = new Map<number, Policy>();
   /** By pool, the one that came last at the end. */
   private readonly spares = new Map<string, Spare[]>();
-  private readonly takenAt = new WeakMap<SharedGrant, number>();
+  private readonly terms = new WeakMap<SharedGrant, Term>();
   /** Until then places are short, and go back at once. */
   private shortUntil = -Infinity;
   private timer: TimerHandle | undefined;
@@ -48,11 +54,16 @@ export class Places {
     if (most === Infinity || grants.length === 0) return reservation;
     const { store } = this;
     let placed = 0;
+    const from = store.clock.now();
     const spares = this.spares.get(PREFIX + pool);
     while (placed < grants.length && spares !== undefined && spares.length > 0) {
-      (grants[placed++] as SharedGrant).place = spares.pop()!.place;
+      const grant = grants[placed++] as SharedGrant;
+      grant.place = spares.pop()!.place;
+      // Whoever had it first may have wanted it for less long.
+      if (from + grant.startInMs + deadlineMs > this.terms.get(grant.place)!.to) this.stay(grant);
     }
     if (placed === grants.length) return reservation;
+    const termMs = deadlineMs + PASSED_ON_MS + Math.max(...grants.map(({ startInMs }) => startInMs));
     const places = store.reserve(PREFIX + pool, {
       count: grants.length - placed,
       policy: this.policyOf(most),
@@ -60,13 +71,13 @@ export class Places {
       pin: { ...PLACE },
       patienceMs: 0,
       horizonMs: 0,
-      deadlineMs: deadlineMs + PASSED_ON_MS + Math.max(...grants.map(({ startInMs }) => startInMs)),
+      deadlineMs: termMs,
     });
     return andThen(places, (entered) => {
       const now = store.clock.now();
       for (const place of entered.grants) {
         (grants[placed++] as SharedGrant).place = place as SharedGrant;
-        this.takenAt.set(place as SharedGrant, now);
+        this.terms.set(place as SharedGrant, { from, to: from + termMs });
       }
       if (placed === grants.length) return reservation;
       this.shortUntil = now + PASSED_ON_MS;
@@ -80,7 +91,7 @@ export class Places {
     });
   }
 
-  /** The permit's body is being read, for as long as that takes: its place is kept like its own. */
+  /** The permit goes on for as long as it takes: its place is kept like its own. */
   stay(grant: SharedGrant): void {
     if (grant.place !== undefined && grant.place.cooledAt === undefined) this.tell(grant.place, false);
   }
@@ -91,7 +102,7 @@ export class Places {
     if (place === undefined) return;
     grant.place = undefined;
     const now = this.store.clock.now();
-    if (now < this.shortUntil || now - this.takenAt.get(place)! >= PASSED_ON_MS) {
+    if (now < this.shortUntil || now - this.terms.get(place)!.from >= PASSED_ON_MS) {
       this.tell(place, true);
       return;
     }
