@@ -144,9 +144,9 @@ export class RouteBook implements EjectionRoom {
   }
 
   /** Whether no other egress can stand in for this one in the route's pool: what it is refused, the pool is. */
-  isOnly(entry: number, route: Route): boolean {
-    // Sessions can be opened, and an exit that rotates is another one each time.
-    if (route.session !== undefined || route.weight !== 1) return false;
+  isOnly(entry: number, route: Route, now: number): boolean {
+    // Sessions can be opened, an exit that rotates is another one each time, and one that has ended is no way out any more.
+    if (route.session !== undefined || route.weight !== 1 || !isLive(route, now)) return false;
     const { members, guests } = this.lane(route.pool);
     return members + guests.size === 1 && this.routeTo(entry, route.pool) === route;
   }

@@ -43,7 +43,7 @@ function rest(at: MemoryTarget, grant: MemoryGrant, report: Report, now: number,
     verdicts.push({ kind: 'budget', target, limit: gate.limit(policy) });
   }
   // Where there is one egress only, what it is refused the target as a whole refuses.
-  wide ||= limited && table.book.isOnly(grant.entry, grant.route);
+  wide ||= limited && table.book.isOnly(grant.entry, grant.route, now);
   if (wide && gate.cutConcurrency(policy, grant.start, now)) {
     verdicts.push({ kind: 'concurrency', target, limit: gate.concurrency(policy) });
   }

@@ -179,6 +179,14 @@ describe('the requests in flight', () => {
     expect(refused(using(1, {}, 's'))).toEqual([]);
   });
 
+  it('are not cut by what a way out is refused that has ended since: that one is no part of the pool any more', () => {
+    const [route] = proxies(1);
+    const at = atStore([route], policy);
+    const grant = at.grant();
+    Object.assign(route, { closed: true });
+    expect(at.answer(grant, 'rate-limited', { retryAfterMs: 0 })).toEqual([]);
+  });
+
   it('are not cut by one exit of a gateway that rotates', () => {
     const [gateway] = proxies(1, { weight: Infinity });
     expect(refused(atStore([gateway], policy))).toEqual([]);
