@@ -17,7 +17,8 @@ export function bind(at: Decision, { permit: id, egress, route }: BindStep): Bin
   if (permit === undefined || permit.cooled) return { ok: false, retryInMs: 0, duplicate: false };
   const fromKey = permit.egress;
   const from = rows.egress(fromKey)!;
-  permit.route = routeRow(route, now);
+  // Of an imported one it was not known, nor does it matter by now.
+  if (permit.route !== undefined) permit.route = routeRow(route, now);
   // The permit's own slot says nothing against the egress it is on: only a cooldown or an ejection that came since does.
   if (fromKey === egress) {
     const probe = from.probe === id;
