@@ -397,6 +397,19 @@ describe('a state that is lost', () => {
     await close();
   });
 
+  it('that was set back by a single batch is told of its permits again', async () => {
+    const at = world();
+    const { close, reserve, settle, store } = worker(at);
+    await settle(...(await reserve(1)).grants);
+    const { grants } = await reserve(3);
+    at.backend.setBack(1);
+    expect((await reserve(1)).grants).toHaveLength(0);
+    await at.clock.advance(0);
+    expect((await store.inspect(TARGET)).targets[0].active).toBe(3);
+    await settle(...grants);
+    await close();
+  });
+
   it('that was set back to what it was before rests for one window, however much of it is gone', async () => {
     const at = world();
     const { close, reserve, settle, store } = worker(at);

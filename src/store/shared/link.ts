@@ -72,7 +72,8 @@ export class Link {
   /** Takes note of the state that an answer comes from. Returns whether it is another one than before, or an older one of the same. */
   heard({ born, steps, setBack }: BatchAnswer, clock: Clock): boolean {
     // An older one is the state from now on: to insist on what it was would make it rest again and again.
-    const other = born !== this.born || (setBack && steps < this.steps);
+    // This answer is counted among its steps: one that was set back by a single batch is as far as before by now.
+    const other = born !== this.born || (setBack && steps <= this.steps);
     this.steps = other ? steps : Math.max(this.steps, steps);
     this.born = born;
     this.seenAt = clock.now();
